@@ -15,12 +15,12 @@
 //  3. Names and labels follow names.go, which follows OpenTelemetry's semantic
 //     conventions; only a vendor's own folder knows that vendor's names.
 //  4. AppendFromFrame(AppendFrame(b)) equals b, field by field, and no frame,
-//     however damaged, makes the decoder panic or allocate more than a small
-//     multiple of the frame's length.
+//     however damaged, makes the decoder panic, or allocate more than a small
+//     multiple of its length (of 64 MiB, if it says that it is compressed).
 //
 // Memory: a Batch belongs to whoever holds it; passing it on gives it away.
 // Text, Attrs and the strings of events decoded from a frame point into that
-// frame, and live as long as the frame does. Series and Stream are interned and
+// frame, or into the batch's own scratch memory, and live as long as both do. Series and Stream are interned and
 // may be kept for ever: the runtime drops what nobody refers to.
 //
 // The package knows nothing of collectors, disks or vendors, and converts no
@@ -241,6 +241,8 @@ type Batch struct {
 	Samples []Sample
 	Logs    []LogBlock
 	Events  []EventItem
+
+	scratch []byte // bodies of compressed frames; what was decoded points into it
 }
 
 // Len returns the number of items: samples, lines or events.
@@ -265,7 +267,7 @@ func (b *Batch) Reset(k Kind) {
 	clear(b.Samples)
 	clear(b.Logs)
 	clear(b.Events)
-	*b = Batch{Kind: k, Samples: b.Samples[:0], Logs: b.Logs[:0], Events: b.Events[:0]}
+	*b = Batch{Kind: k, Samples: b.Samples[:0], Logs: b.Logs[:0], Events: b.Events[:0], scratch: b.scratch[:0]}
 }
 
 // Add appends one sample of s.
