@@ -1,1 +1,2 @@
+// Package interval is empty; package flux, the root of this module, says why it exists.
 package interval

@@ -1,1 +1,2 @@
+// Package memory is empty; package flux, the root of this module, says why it exists.
 package memory

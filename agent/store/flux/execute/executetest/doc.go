@@ -1,1 +1,2 @@
+// Package executetest is empty; package flux, the root of this module, says why it exists.
 package executetest
