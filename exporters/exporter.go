@@ -71,10 +71,10 @@ type Limits struct {
 	Future   time.Duration // the vendor refuses items further ahead of the clock; 0: never
 	Ordered  bool          // items of a series must arrive in time order: one lane, one request at a time
 
-	// Blind means that a request sent twice is visible in the vendor's data
-	// (New Relic's counts, Datadog's distributions). It changes nothing in
-	// what Delivery does, only how a repetition is booked.
-	Blind bool
+	// Idempotent means that a request sent twice leaves no trace in the vendor's
+	// data. It changes nothing in what Delivery does, only how a repetition is
+	// booked.
+	Idempotent bool
 }
 
 // Class says what a failed Send means for the items of its body.
@@ -111,6 +111,7 @@ type Error struct {
 	Dropped int           // Partial: items refused for good
 	Again   []Range       // Partial: items to send again, within the body's items
 	Whole   bool          // Permanent: splitting cannot help (every item alone would get the same answer)
+	Unsent  bool          // the vendor certainly has not taken the body, so that sending it again doubles nothing
 	Words   string        // the vendor's own words, for the dead-letter log and for status; at most 1 KiB
 	Err     error
 }
