@@ -210,6 +210,7 @@ func TestParseMountinfo(t *testing.T) {
 	f("1 0 8:1 / / rw - xfs /dev/sda1 ro,x", mountinfo{major: 8, minor: 1, root: "/", point: "/", readOnly: true, fstype: "xfs", source: "/dev/sda1"})
 	f("1 0 8:1 / / ro shared:1 master:2 unbindable - xfs /dev/sda1 rw", mountinfo{major: 8, minor: 1, root: "/", point: "/", readOnly: true, fstype: "xfs", source: "/dev/sda1"})
 	f("1 0 0:1 / /a\\040b\\011c\\134d\\012\\043 rw - tmpfs  rw,errors=remount-ro", mountinfo{minor: 1, root: "/", point: "/a b\tc\\d\n#", fstype: "tmpfs"})
+	f("1 0 0:1 / /a\\777 rw - t s rw", mountinfo{minor: 1, root: "/", point: "/a\\777", fstype: "t", source: "s"})
 	f("1 0 0:1 / /a\\04 rw - t s rw", mountinfo{minor: 1, root: "/", point: "/a\\04", fstype: "t", source: "s"})
 	bad := func(line string) {
 		t.Helper()

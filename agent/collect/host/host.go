@@ -45,6 +45,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"time"
@@ -216,6 +217,7 @@ type Host struct {
 }
 
 // New returns the Host that c describes; c has passed Check. It reads nothing.
+// Whether the host is sampled at all, and how often, is the caller's to do.
 func New(c Config) *Host {
 	t := &tree{root: c.Root}
 	return &Host{tree: t, parts: parts(c, t)}
@@ -235,8 +237,8 @@ func (h *Host) Sample(ctx context.Context, b *signal.Batch) error {
 	var errs []error
 	path := h.tree.path("proc/stat")
 	text, err := h.tree.read(path)
-	if text == nil && err == nil {
-		return fmt.Errorf("no %s: mount the host's / into the agent's container and set root to that path: %w", path, collect.ErrAbsent)
+	if err := unusable(path, text, err); err != nil {
+		return err
 	}
 	h.stat.reset()
 	if err == nil {
@@ -258,6 +260,18 @@ func (h *Host) Sample(ctx context.Context, b *signal.Batch) error {
 	}
 	h.items = len(b.Samples) - before
 	return errors.Join(errs...)
+}
+
+// unusable returns an error if reading proc/stat, which every kernel has and
+// everyone may read, shows that there is nothing to be had below the root.
+func unusable(path string, text []byte, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrPermission): // it is the way there that is closed
+		return fmt.Errorf("%w: run the agent as root, or set root to where it may read the host's tree", err)
+	case text == nil && err == nil:
+		return fmt.Errorf("no %s: mount the host's / into the agent's container and set root to that path: %w", path, collect.ErrAbsent)
+	}
+	return nil
 }
 
 // bootTime returns the time of boot to use, given the kernel's current opinion

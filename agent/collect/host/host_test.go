@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -251,6 +252,17 @@ func TestNoProcAtAllIsAbsentAndNamesTheRemedy(t *testing.T) {
 	b, err := sample(t, hostAt(t.TempDir(), nil))
 	if !errors.Is(err, collect.ErrAbsent) || !strings.Contains(err.Error(), "set root") || len(b.Samples) != 0 {
 		t.Errorf("%d samples, error %v", len(b.Samples), err)
+	}
+}
+
+func TestARootThatMayNotBeReadIsSaidOnceWithTheRemedy(t *testing.T) {
+	denied := &fs.PathError{Op: "open", Path: "/host/proc/stat", Err: unix.EACCES}
+	if err := unusable("/host/proc/stat", nil, denied); errorText(err) != "open /host/proc/stat: permission denied: run the agent as root, or set root to where it may read the host's tree" {
+		t.Errorf("denied: %v", err)
+	}
+	broken := &fs.PathError{Op: "read", Path: "/proc/stat", Err: unix.EIO}
+	if err := unusable("/proc/stat", nil, broken); err != nil {
+		t.Errorf("one broken file gives up the others: %v", err)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 // budget is what a Sample of the larger fixture may allocate once its series are
-// known: about two for each of its 51 files, a few for each of its 5 processes
-// and 9 mounts, and nothing for any of its 500 samples.
-const budget = 280
+// known: one for the path of each of its 50 files, a few for each of its 5
+// processes and 7 mounts, its one error, and nothing for any of its 500 samples.
+const budget = 140
 
 func TestASteadySampleAllocatesNothingPerSeries(t *testing.T) {
 	h := fixture(t, "linux-6.8", nil)

@@ -45,11 +45,16 @@ func (id ID) Labels() string {
 // also beside an error; what the machine does not have is no error.
 func Identity(root string) (ID, error) {
 	id := ID{OSType: "linux", Arch: runtime.GOARCH}
+	dir, err := os.OpenRoot(root)
+	if err != nil {
+		return id, fmt.Errorf("identify the host: %w", err)
+	}
+	defer dir.Close()
 	var errs []error
 	// first returns the first of the files that exists.
 	first := func(names ...string) string {
 		for _, name := range names {
-			text, err := readSmall(root, name)
+			text, err := readSmall(dir, name)
 			if err == nil {
 				return text
 			}
@@ -77,15 +82,10 @@ func Identity(root string) (ID, error) {
 	return id, errors.Join(errs...)
 }
 
-// readSmall reads at most 64 KiB of a file below root. A symbolic link that
-// leaves root, as an absolute one does, is a file that does not exist: followed,
+// readSmall reads at most 64 KiB of a file below dir. A symbolic link that
+// leaves dir, as an absolute one does, is a file that does not exist: followed,
 // it would show the agent's own container.
-func readSmall(root, name string) (string, error) {
-	dir, err := os.OpenRoot(root)
-	if err != nil {
-		return "", err
-	}
-	defer dir.Close()
+func readSmall(dir *os.Root, name string) (string, error) {
 	f, err := dir.Open(name)
 	if err != nil {
 		if link, e := dir.Lstat(name); e == nil && link.Mode()&fs.ModeSymlink != 0 {
