@@ -94,7 +94,7 @@ func (s *Stats) SetErr(err error) {
 
 // Poller is the Source that Poll returns.
 type Poller struct {
-	Stats Stats
+	Stats *Stats
 
 	name  string
 	every time.Duration
@@ -106,7 +106,13 @@ type Poller struct {
 // Calls of different names are spread over the interval, so that not all of an
 // agent's work falls on the same moment.
 func Poll(name string, every time.Duration, s Sampler) *Poller {
-	return &Poller{name: name, every: every, s: s}
+	return PollInto(&Stats{}, name, every, s)
+}
+
+// PollInto is Poll with Stats that outlive the Source: those of a sampler that
+// is made anew for each run.
+func PollInto(st *Stats, name string, every time.Duration, s Sampler) *Poller {
+	return &Poller{Stats: st, name: name, every: every, s: s}
 }
 
 // Run calls the Sampler until ctx ends. It returns nil.

@@ -1,0 +1,348 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+	"github.com/causeway-agent/causeway/agent/spool"
+)
+
+const born = 1700000000000 // Unix milliseconds at which the hubs of these tests are made
+
+func open(t *testing.T, dir string) Spools {
+	t.Helper()
+	s := Spools{}
+	for _, k := range signal.Kinds {
+		sp, err := spool.Open(dir+"/"+k.String(), spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { sp.Close() })
+		s[k] = sp
+	}
+	return s
+}
+
+func newHub(t *testing.T, c Config, base string, e Enricher) *Hub {
+	t.Helper()
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	h := New(open(t, t.TempDir()), time.UnixMilli(born))
+	h.Configure(c, base, e)
+	return h
+}
+
+func parse(t *testing.T, k signal.Kind, text string) *signal.Batch {
+	t.Helper()
+	b, err := signal.Parse(k, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// spooled returns what the spool of a kind holds, in the readable notation.
+func spooled(t *testing.T, h *Hub, k signal.Kind) string {
+	t.Helper()
+	var w strings.Builder
+	err := h.spools[k].Scan(0, func(_ spool.Seq, frame []byte) error {
+		var b signal.Batch
+		if err := signal.AppendFromFrame(&b, frame); err != nil {
+			return err
+		}
+		w.WriteString(signal.Format(&b))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.String()
+}
+
+func expect(t *testing.T, got, want string) {
+	t.Helper()
+	if strings.TrimSpace(got) != strings.TrimSpace(want) {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestCountersGetTheirIncrease(t *testing.T) {
+	// f puts readings of one series one after the other and compares the last.
+	f := func(want string, readings ...string) {
+		t.Helper()
+		h := newHub(t, Config{}, "", nil)
+		var last *signal.Batch
+		for _, r := range readings {
+			last = parse(t, signal.Metric, r)
+			h.Complete(last)
+		}
+		expect(t, signal.Format(last), want)
+	}
+	// The first reading of a counter that is older than we are says nothing yet.
+	f("c counter s 5 @1700000010000 from 1600000000000", "c counter s 5 @1700000010000 from 1600000000000")
+	f("c counter s 5 @1700000010000", "c counter s 5 @1700000010000")
+	// One that began while we watched is new from its first value on.
+	f("c counter s 5 +5 since 1700000005000 @1700000010000 from 1700000005000", "c counter s 5 @1700000010000 from 1700000005000")
+	f("c counter s 8 +3 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 8 @1700000020000")
+	f("c counter s 5 +0 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 5 @1700000020000")
+	// Started again: seen by its value, or by its start.
+	f("c counter s 2 +2 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 2 @1700000020000")
+	f("c counter s 9 +9 since 1700000010000 @1700000020000 from 1700000015000", "c counter s 5 @1700000010000 from 1600000000000", "c counter s 9 @1700000020000 from 1700000015000")
+	// A start that wanders a little is the same start.
+	f("c counter s 9 +4 since 1700000010000 @1700000020000 from 1600000000020", "c counter s 5 @1700000010000 from 1600000000000", "c counter s 9 @1700000020000 from 1600000000020")
+	// Not newer: left out, and the next one counts from the last good one.
+	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010000")
+	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000009000")
+	f("c counter s 8 +3 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010000", "c counter s 8 @1700000020000")
+	// Others are not touched.
+	f("g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000")
+	f("d delta s 5 @1700000010000 from 1", "d delta s 5 @1700000010000 from 1")
+}
+
+func TestRunningDistributionsGetTheirIncrease(t *testing.T) {
+	h := newHub(t, Config{}, "", nil)
+	f := func(in, want string) {
+		t.Helper()
+		b := parse(t, signal.Metric, in)
+		h.Complete(b)
+		expect(t, signal.Format(b), want)
+	}
+	at := func(ms int, count, a, b int) string {
+		return fmt.Sprintf("h cumdist s 0 @%d hist (count=%d sum=%d min=NaN max=NaN bounds=[1] counts=[%d %d])", born+ms, count, count, a, b)
+	}
+	f(at(1, 3, 1, 2), "h cumdist s 0 @1700000000001 hist (count=3 sum=3 min=NaN max=NaN bounds=[1] counts=[1 2])")
+	f(at(2, 7, 2, 5), "h cumdist s 0 +0 since 1700000000001 @1700000000002 hist (count=7 sum=7 min=NaN max=NaN bounds=[1] counts=[2 5] since=(count=4 sum=4 min=NaN max=NaN bounds=[1] counts=[1 3]))")
+	f(at(3, 8, 1, 7), "h cumdist s 0 +0 since 1700000000002 @1700000000003 hist (count=8 sum=8 min=NaN max=NaN bounds=[1] counts=[1 7] since=(count=8 sum=8 min=NaN max=NaN bounds=[1] counts=[1 7]))")
+	if n := h.Stats[signal.Metric].Resets.Load(); n != 1 {
+		t.Errorf("%d resets: a bucket that shrinks is one", n)
+	}
+}
+
+func TestExponentialBucketsAreSubtractedWhereTheyOverlap(t *testing.T) {
+	f := func(total, last signal.Buckets, want string) {
+		t.Helper()
+		d, ok := subtractBuckets(total, last)
+		if got := fmt.Sprint(d, ok); got != want {
+			t.Errorf("%v - %v = %s, want %s", total, last, got, want)
+		}
+	}
+	f(signal.Buckets{Offset: 0, Counts: []uint64{5, 6}}, signal.Buckets{Offset: 1, Counts: []uint64{2}}, "{0 [5 4]} true")
+	f(signal.Buckets{Offset: -1, Counts: []uint64{1, 5, 6}}, signal.Buckets{Offset: 0, Counts: []uint64{5, 6}}, "{-1 [1 0 0]} true")
+	f(signal.Buckets{Offset: 1, Counts: []uint64{5}}, signal.Buckets{Offset: 0, Counts: []uint64{1, 5}}, "{0 []} false")
+	f(signal.Buckets{Offset: 1, Counts: []uint64{5}}, signal.Buckets{Offset: 0, Counts: []uint64{0, 5}}, "{1 [0]} true")
+}
+
+func TestIncreasesAddUpOverARestart(t *testing.T) {
+	dir := t.TempDir()
+	now := time.Now()
+	at := func(s int) int64 { return now.Add(time.Duration(s) * time.Second).UnixMilli() }
+	base := signal.Labels(signal.LabelHost, "n1")
+	first := Spools{}
+	for _, k := range signal.Kinds {
+		sp, err := spool.Open(dir+"/"+k.String(), spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first[k] = sp
+	}
+	h := New(first, now)
+	h.Configure(Config{}, base, nil)
+	for i, v := range []int{100, 110, 125} {
+		if err := h.Put(t.Context(), parse(t, signal.Metric, fmt.Sprintf("c{a=\"b\"} counter s %d @%d from 1", v, at(i-30)))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range first {
+		s.Close()
+	}
+	h = New(open(t, dir), now)
+	h.Configure(Config{}, base, nil)
+	if err := h.Seed(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	b := parse(t, signal.Metric, fmt.Sprintf("c{a=\"b\"} counter s 140 @%d from 1", at(5)))
+	h.Complete(b)
+	if s := b.Samples[0]; s.Delta != 15 || s.Prev != at(-28) {
+		t.Errorf("after a restart: %s", signal.Format(b))
+	}
+}
+
+func TestWhatTheCollectorSaysCountsMore(t *testing.T) {
+	h := newHub(t, Config{}, signal.Labels("host.name", "n1", "env", "dev"), nil)
+	for _, b := range []*signal.Batch{
+		parse(t, signal.Metric, `m{env="prod"} gauge - 1 @1`),
+		parse(t, signal.Log, "log {env=\"prod\"} \"f\" 0..5\n@1 - \"x\" {}"),
+		parse(t, signal.Event, `event @1 - "" "" "" "" {env="prod"} count=1`),
+	} {
+		k := b.Kind
+		if err := h.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		if got := spooled(t, h, k); !strings.Contains(got, `{env="prod",host.name="n1"}`) {
+			t.Errorf("%v: %s", k, got)
+		}
+	}
+}
+
+// pods is an Enricher that knows one container, after a while.
+type pods struct{ version uint64 }
+
+func (p *pods) Version() uint64 { return p.version }
+func (p *pods) Labels(set string) string {
+	if p.version > 0 && signal.Lookup(set, "container.id") == "c1" {
+		return signal.Labels("k8s.pod.name", "p1")
+	}
+	return ""
+}
+
+func TestTheEnricherIsAskedAgainWhenItKnowsMore(t *testing.T) {
+	e := &pods{}
+	h := newHub(t, Config{}, "", e)
+	get := func() string {
+		m := parse(t, signal.Metric, `m{container.id="c1"} gauge - 1 @1`)
+		l := parse(t, signal.Log, "log {container.id=\"c1\"} \"f\" 0..5\n@1 - \"x\" {}")
+		h.Complete(m)
+		h.Complete(l)
+		return signal.Lookup(m.Samples[0].Series.Desc().Labels, "k8s.pod.name") + signal.Lookup(l.Logs[0].Stream.Labels(), "k8s.pod.name")
+	}
+	if got := get(); got != "" {
+		t.Errorf("knows %q too early", got)
+	}
+	e.version++
+	if got := get(); got != "p1p1" {
+		t.Errorf("knows %q", got)
+	}
+}
+
+func TestTheFirstRuleThatMatchesDecides(t *testing.T) {
+	h := newHub(t, Config{Rules: []Rule{
+		{Kind: "metric", Match: `name == "go_gc_pause"`, Action: "keep"},
+		{Kind: "metric", Match: `name == "go_gc_*"`, Action: "drop"},
+		{Kind: "log", Match: `level >= 7`, Action: "drop"},
+		{Match: `team == "x"`, Action: "drop"},
+	}}, "", nil)
+	m := parse(t, signal.Metric, "go_gc_pause gauge - 1 @1\ngo_gc_x gauge - 1 @1\nother{team=\"x\"} gauge - 1 @1\nother gauge - 1 @1")
+	h.Complete(m)
+	expect(t, signal.Format(m), "go_gc_pause gauge - 1 @1\nother gauge - 1 @1")
+	l := parse(t, signal.Log, `
+log {} "f" 0..30
+  @1 6 "one" {a="1"}
+  @2 7 "two" {}
+  @3 6 "three" {team="x"}
+  @4 - "four" {a="4"}
+`)
+	h.Complete(l)
+	expect(t, signal.Format(l), `
+log {} "f" 0..30
+  @1 6 "one" {a="1"}
+  @4 - "four" {a="4"}
+`)
+	e := parse(t, signal.Event, "event @1 - \"\" \"\" \"a\" \"\" {team=\"x\"} count=1\nevent @1 - \"\" \"\" \"b\" \"\" {} count=1")
+	h.Complete(e)
+	expect(t, signal.Format(e), `event @1 - "" "" "b" "" {} count=1`)
+	for k, want := range map[signal.Kind]int64{signal.Metric: 2, signal.Log: 2, signal.Event: 1} {
+		if n := h.Stats[k].Dropped.Load(); n != want {
+			t.Errorf("%v: %d dropped, want %d", k, n, want)
+		}
+	}
+}
+
+func TestCheckNamesEachBadRule(t *testing.T) {
+	err := Config{Rules: []Rule{{Kind: "trace", Match: "x", Action: "burn"}, {Match: `name == "x"`, Action: "drop"}}}.Check()
+	want := "rules[0].kind: \"trace\" is not metric, log or event\nrules[0].action: \"burn\" is not drop or keep\nrules[0].match: column 2: wanted ==, !=, =~, !~, <, <=, > or >= behind x"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestThePutsBooksBalance(t *testing.T) {
+	h := newHub(t, Config{Rules: []Rule{{Match: `drop == "yes"`, Action: "drop"}}}, "", nil)
+	big := &signal.Batch{Kind: signal.Metric}
+	for i := range 2*mostSamples + 5 {
+		labels := ""
+		if i%3 == 0 {
+			labels = signal.Labels("drop", "yes")
+		}
+		big.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: fmt.Sprint("m", i%100), Type: signal.Counter, Labels: labels}), Time: int64(i/5000 + 1)})
+	}
+	total := int64(big.Len())
+	if err := h.Put(t.Context(), big); err != nil {
+		t.Fatal(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	h.spools[signal.Metric].Close()
+	if err := h.Put(ended, parse(t, signal.Metric, "late gauge - 1 @1")); err == nil {
+		t.Error("a closed spool took a batch")
+	}
+	st := &h.Stats[signal.Metric]
+	if st.In.Load() != total+1 || st.In.Load() != st.Spooled.Load()+st.Dropped.Load()+st.Repeated.Load()+st.Failed.Load() || st.Failed.Load() != 1 {
+		t.Errorf("in %d, spooled %d, dropped %d, repeated %d, failed %d", st.In.Load(), st.Spooled.Load(), st.Dropped.Load(), st.Repeated.Load(), st.Failed.Load())
+	}
+}
+
+func TestReplayGivesTheBlocksBehindAFrame(t *testing.T) {
+	h := newHub(t, Config{}, "", nil)
+	for i := range 3 {
+		if err := h.Put(t.Context(), parse(t, signal.Log, fmt.Sprintf("log {} \"f\" %d..%d\n@1 - \"x\" {}", i, i+1))); err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 && h.Newest() != 1 {
+			t.Errorf("newest is %d", h.Newest())
+		}
+	}
+	var ends []int64
+	if err := h.Replay(1, func(b *signal.Batch) { ends = append(ends, b.Logs[0].End) }); err != nil || fmt.Sprint(ends) != "[2 3]" {
+		t.Errorf("%v, %v", ends, err)
+	}
+}
+
+func TestATapSeesWhatMatchesAndHoldsNothingUp(t *testing.T) {
+	h := newHub(t, Config{}, "", nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	m, err := signal.ParseMatch(`name == "a"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := h.Tap(ctx, signal.Metric, m)
+	for range 100 {
+		if err := h.Put(t.Context(), parse(t, signal.Metric, "b gauge - 1 @1\na gauge - 2 @1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-out; got != "a gauge - 2 @1\n" {
+		t.Errorf("tap shows %q", got)
+	}
+	if got := spooled(t, h, signal.Metric); strings.Count(got, "b gauge") != 100 {
+		t.Error("a tap changed what is spooled")
+	}
+	cancel()
+	for h.taps.Load() != nil {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestConvertingAllocatesNothing(t *testing.T) {
+	h := newHub(t, Config{}, signal.Labels("host.name", "n1"), nil)
+	b := &signal.Batch{Kind: signal.Metric}
+	for i := range 1000 {
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: fmt.Sprint("alloc.m", i), Type: signal.Counter}), Time: 1})
+	}
+	raw := append([]signal.Sample(nil), b.Samples...)
+	now := int64(1)
+	if n := testing.AllocsPerRun(20, func() {
+		now++
+		b.Samples = append(b.Samples[:0], raw...)
+		for i := range b.Samples {
+			b.Samples[i].Time = now
+		}
+		h.Complete(b)
+	}); n > 1 {
+		t.Errorf("%v allocations for 1000 samples", n)
+	}
+}
