@@ -1,0 +1,68 @@
+# Causeway. `make run` starts the agent here, `make test` passes its tests;
+# both need Go and make, and nothing else.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null)
+# grpcnotrace leaves out gRPC's tracing pages, and with them 29 MB of templates.
+TAGS    := grpcnotrace
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+GO      ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.1
+BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
+
+export CGO_ENABLED ?= 0
+
+.PHONY: run build cross test race fuzz golden bench lint image check clean
+
+# Who is not root keeps the data here rather than in /var/lib.
+run: build
+	@if [ "$$(id -u)" != 0 ] && [ -z "$$CAUSEWAY_AGENT__DATA_DIR" ]; then export CAUSEWAY_AGENT__DATA_DIR=./data; fi; \
+	exec ./bin/causeway run -c agent.yaml
+
+build:
+	@mkdir -p bin
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/causeway ./agent/cmd/causeway
+
+cross:
+	@mkdir -p bin
+	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/causeway-linux-$$arch ./agent/cmd/causeway || exit 1; done
+
+test:
+	$(GO) vet -tags $(TAGS) ./...
+	$(GO) test -tags $(TAGS) -shuffle=on ./...
+
+# The race detector needs cgo; the packages that embed whole servers are left
+# to their own tests without it.
+race:
+	CGO_ENABLED=1 $(GO) test -race -tags $(TAGS) -shuffle=on $$($(GO) list -tags $(TAGS) ./... | grep -vE '/(integration|store|cadvisor|causeway)$$')
+
+FUZZTIME ?= 10s
+fuzz:
+	@for pkg in $$($(GO) list -tags $(TAGS) ./...); do \
+		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$($(GO) list -f '{{.Dir}}' $$pkg)/*_test.go 2>/dev/null | sed 's/^func //'); do \
+			echo "$$pkg $$f"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+# Rewrites the golden files; the diff is the review.
+golden:
+	$(GO) test -tags $(TAGS) ./exporters/... ./agent/collect/... -update
+
+BENCH ?= .
+bench:
+	$(GO) test -tags $(TAGS) -run '^$$' -bench '$(BENCH)' -benchmem ./agent/... ./exporters/... | tee bin/bench.txt
+
+lint:
+	$(GO) vet -tags $(TAGS) ./...
+	@out=$$(gofmt -l agent exporters config integration); [ -z "$$out" ] || { echo "not gofmt'ed:"; echo "$$out"; exit 1; }
+	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
+
+image:
+	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t causeway:$(VERSION) .
+
+check: lint race
+	$(MAKE) fuzz FUZZTIME=5s
+	$(GO) test -tags $(TAGS) ./integration -run House
+
+clean:
+	rm -rf bin
