@@ -1,0 +1,245 @@
+package tail
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// headBytes is how much of a file's beginning tells it from others.
+const headBytes = 1 << 10
+
+// head is the fingerprint of the first n bytes of a file. It grows with the
+// file up to headBytes; that of an empty file fits every file.
+type head struct {
+	n   int
+	sum uint64
+}
+
+// heads holds the fingerprints of all beginnings of one file: sums[i] is that of
+// its first i bytes.
+type heads struct {
+	n    int
+	sums [headBytes + 1]uint64
+	buf  [headBytes]byte
+}
+
+// read fills h from r.
+func (h *heads) read(r io.ReaderAt) error {
+	n, err := r.ReadAt(h.buf[:], 0)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	h.n = n
+	sum := uint64(14695981039346656037) // FNV-1a: needs no table, may be continued at any byte
+	h.sums[0] = sum
+	for i, c := range h.buf[:n] {
+		sum = (sum ^ uint64(c)) * 1099511628211
+		h.sums[i+1] = sum
+	}
+	return nil
+}
+
+func (h *heads) head() head { return head{h.n, h.sums[h.n]} }
+
+// fits reports whether the file that h was read from begins as p says.
+func (h *heads) fits(p head) bool { return p.n == 0 || p.n <= h.n && h.sums[p.n] == p.sum }
+
+// family is the files that took the same path one after another: app.log and
+// what it was rotated to. Their lines are one stream.
+type family struct {
+	root    string
+	stream  signal.Stream
+	newest  *file
+	members int
+
+	rotations, truncations atomic.Int64
+	lines, cut, bytes      atomic.Int64
+}
+
+// file is one inode that is read, or would be.
+type file struct {
+	key    key
+	rule   *rule
+	family *family
+	poll   bool // no event tells of its growth
+
+	path    string // where it is now; the last known place if gone
+	gone    bool   // no path leads to it that the rules know
+	rotated bool   // its path is not the one its lines are labelled with
+	ignored bool   // left out on purpose
+	first   bool   // it was there when the rule was new: start decides
+	size    int64  // at the last stat
+	mtime   time.Time
+
+	fh      *os.File // nil: closed, because idle, rotated or not yet readable
+	settled bool     // pos is decided
+	gen     int64    // when this generation was first seen, Unix ns; no two are equal
+	id      string   // LogBlock.File; "" as long as the file is empty
+	head    head
+	pos     position
+	done    position // pos as of the last successful Put
+	cri     *criState
+
+	after   *file // an older file of the family that is to be read first
+	follows bool  // the family had a newest file when this one came
+	like    *file // the file of which this seems to be a copy; nothing is read until that is decided
+	alike   int64 // how many bytes are known to be equal
+
+	queued   bool
+	eof      bool      // the last look saw the end
+	grown    time.Time // of the last look that saw new bytes
+	looked   time.Time
+	round    int // of the last scan that saw it
+	err      atomic.Pointer[string]
+	offset   atomic.Int64 // pos.off, for status
+	isClosed atomic.Bool
+}
+
+var errMoved = errors.New("the path leads to another file now")
+
+// openFile opens a regular file for reading, and makes sure that it is the one
+// with that key. It never blocks on a FIFO that took the file's place.
+func openFile(path string, want key) (*os.File, fs.FileInfo, error) {
+	fh, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := fh.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular() || keyOf(info) != want:
+		err = fmt.Errorf("open %s: %w", path, errMoved)
+	default:
+		return fh, info, nil
+	}
+	fh.Close()
+	return nil, nil, err
+}
+
+// open makes sure that f is open, closing idle files above the budget.
+func (t *Tailer) open(f *file, now time.Time) error {
+	if f.fh != nil {
+		return nil
+	}
+	if info, err := os.Stat(f.path); err != nil {
+		return err
+	} else if !info.Mode().IsRegular() { // opening a FIFO would let its writer go on
+		return fmt.Errorf("open %s: %w", f.path, errMoved)
+	}
+	if t.opened >= t.budget {
+		t.closeIdle()
+	}
+	fh, info, err := openFile(f.path, f.key)
+	if err != nil {
+		return err
+	}
+	f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime()
+	f.isClosed.Store(false)
+	t.opened++
+	return nil
+}
+
+func (t *Tailer) close(f *file) {
+	if f.fh == nil {
+		return
+	}
+	if info, err := f.fh.Stat(); err == nil {
+		f.size, f.mtime = f.pos.scan, info.ModTime()
+	}
+	f.fh.Close()
+	f.fh = nil
+	f.isClosed.Store(true)
+	t.opened--
+}
+
+// newGen returns a number for a generation, larger than all before.
+func (t *Tailer) newGen(now time.Time) int64 {
+	t.lastGen = max(t.lastGen+1, now.UnixNano())
+	return t.lastGen
+}
+
+// identify gives f its name in log blocks, once it has a first byte. The name
+// stays for the whole generation, though the fingerprint grows.
+func (t *Tailer) identify(f *file) error {
+	if f.id != "" {
+		return nil
+	}
+	if err := t.heads.read(f.fh); err != nil {
+		return err
+	}
+	if t.heads.n == 0 {
+		return nil
+	}
+	f.head = t.heads.head()
+	f.id = identity{f.key, f.gen, f.head}.String()
+	return nil
+}
+
+// grow extends the fingerprint of a file that was short when it was taken. It
+// reports whether the file still begins as before.
+func (t *Tailer) grow(f *file) (same bool, err error) {
+	if f.head.n >= headBytes || f.id == "" || f.pos.off <= int64(f.head.n) {
+		return true, nil
+	}
+	if err := t.heads.read(f.fh); err != nil {
+		return true, err
+	}
+	if !t.heads.fits(f.head) {
+		return false, nil
+	}
+	f.head = t.heads.head()
+	return true, nil
+}
+
+// identity is what a LogBlock's File says of its file.
+type identity struct {
+	key  key
+	gen  int64
+	head head // as of the first block
+}
+
+const identityPrefix = "ino:"
+
+// String returns ino:<device>:<inode>:<generation>:<length of head>:<its sum>, in hexadecimal digits.
+func (id identity) String() string {
+	b := append(make([]byte, 0, 80), identityPrefix...)
+	for i, v := range [...]uint64{id.key.dev, id.key.ino, uint64(id.gen), uint64(id.head.n), id.head.sum} {
+		if i > 0 {
+			b = append(b, ':')
+		}
+		b = strconv.AppendUint(b, v, 16)
+	}
+	return string(b)
+}
+
+// parseIdentity is the inverse of String. lane is what follows a slash.
+func parseIdentity(s string) (id identity, lane string, ok bool) {
+	s, ok = strings.CutPrefix(s, identityPrefix)
+	if !ok {
+		return id, "", false
+	}
+	s, lane, _ = strings.Cut(s, "/")
+	var v [5]uint64
+	for i := range v {
+		part, rest, more := strings.Cut(s, ":")
+		n, err := strconv.ParseUint(part, 16, 64)
+		if err != nil || more != (i < len(v)-1) {
+			return id, "", false
+		}
+		v[i], s = n, rest
+	}
+	if v[3] > headBytes || v[2] > 1<<63-1 {
+		return id, "", false
+	}
+	return identity{key{v[0], v[1]}, int64(v[2]), head{int(v[3]), v[4]}}, lane, true
+}

@@ -1,0 +1,422 @@
+package tail
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// rule is one pattern of the configuration, made ready.
+type rule struct {
+	pattern string   // as configured; names the rule in the snapshot
+	base    string   // the folder in front of the first wildcard
+	segs    []string // the segments behind it, at least one
+	exclude [][]string
+	start   start
+	stream  func(root string) (labels string, ok bool) // labels of a file's lines; not ok: left out on purpose
+	cri     bool
+	known   bool // an earlier scan saw its files, so a file it has not seen is new
+}
+
+// segments splits a pattern into its literal front and the rest.
+func segments(pattern string) (base string, segs []string) {
+	parts := strings.Split(strings.TrimPrefix(filepath.Clean(pattern), "/"), "/")
+	i := 0
+	for i < len(parts)-1 && !strings.ContainsAny(parts[i], `*?[\`) {
+		i++
+	}
+	return "/" + strings.Join(parts[:i], "/"), parts[i:]
+}
+
+// matches reports whether the segments of a path match those of a pattern; **
+// stands for any number of folders, none included.
+func matches(pattern, segs []string) bool {
+	for len(pattern) > 0 {
+		if pattern[0] == "**" {
+			for i := range len(segs) + 1 {
+				if matches(pattern[1:], segs[i:]) {
+					return true
+				}
+			}
+			return false
+		}
+		if len(segs) == 0 {
+			return false
+		}
+		if ok, _ := path.Match(pattern[0], segs[0]); !ok {
+			return false
+		}
+		pattern, segs = pattern[1:], segs[1:]
+	}
+	return len(segs) == 0
+}
+
+// excluded reports whether one of the rule's exclusions names the file: by its
+// whole path, or, without a slash, by its name.
+func (r *rule) excluded(file string) bool {
+	for _, x := range r.exclude {
+		if len(x) == 1 {
+			if ok, _ := path.Match(x[0], path.Base(file)); ok {
+				return true
+			}
+		} else if matches(x, strings.Split(file, "/")) {
+			return true
+		}
+	}
+	return false
+}
+
+// rotatedFrom returns the name that a rotation made name from: app.log for
+// app.log.1, app.log-20261123 and app.log.2026-11-23T10:00. ok is false for a
+// name that no rotation makes.
+func rotatedFrom(name string) (root string, ok bool) {
+	for i := 1; i < len(name)-1; i++ {
+		if name[i] != '.' && name[i] != '-' {
+			continue
+		}
+		rest := name[i+1:]
+		if strings.Trim(rest, "0123456789.-_:TZ+") == "" && strings.ContainsAny(rest, "0123456789") {
+			return name[:i], true
+		}
+	}
+	return "", false
+}
+
+// compressed reports whether a file's name says that it holds no text any more.
+func compressed(name string) bool {
+	switch path.Ext(name) {
+	case ".gz", ".bz2", ".xz", ".zst", ".lz4", ".Z", ".zip":
+		return true
+	}
+	return false
+}
+
+// change is what an event says of a folder.
+type change uint8
+
+const (
+	changedBytes change = iota // of one file
+	changedNames               // one came, went or became another
+	changedWatch               // the folder is not watched any more
+)
+
+// dir is one folder that a pattern looks into.
+type dir struct {
+	path    string
+	wd      int     // -1: looked at once a second
+	dirty   bool    // to be listed again
+	entries []entry // by name
+	err     error
+	round   int // of the last scan that came by
+	listed  time.Time
+}
+
+// entry is one name in a folder.
+type entry struct {
+	name string
+	typ  fs.FileMode
+	link bool
+
+	statted bool // the fields below are filled
+	err     error
+	key     key
+	size    int64
+	mtime   time.Time
+}
+
+func (d *dir) find(name string) *entry {
+	i, ok := slices.BinarySearchFunc(d.entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
+	if !ok {
+		return nil
+	}
+	return &d.entries[i]
+}
+
+// stat fills e, following symbolic links.
+func (d *dir) stat(e *entry) {
+	if e.statted {
+		return
+	}
+	e.statted = true
+	info, err := os.Stat(path.Join(d.path, e.name))
+	if err != nil {
+		e.err = err
+		return
+	}
+	e.typ, e.size, e.mtime = info.Mode().Type(), info.Size(), info.ModTime()
+	e.key = keyOf(info)
+}
+
+// key names an inode. It is used again after the file's deletion.
+type key struct{ dev, ino uint64 }
+
+func keyOf(info fs.FileInfo) key {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return key{}
+	}
+	return key{uint64(st.Dev), uint64(st.Ino)} //nolint:unconvert // the types differ between systems
+}
+
+// candidate is a file that a rule wants to be read.
+type candidate struct {
+	rule    *rule
+	path    string
+	root    string // the path it is rotated from, or its own: what its lines are labelled with
+	sibling bool   // only a rotation's name makes it a candidate
+	poll    bool   // no event tells of its growth
+	key     key
+	size    int64
+	mtime   time.Time
+}
+
+// finder knows the folders and lists them anew when they changed.
+type finder struct {
+	rules   []*rule
+	dirs    map[string]*dir
+	byWatch map[int]*dir
+	watch   *watch // nil: every folder is looked at once a second
+	noWatch error  // why a folder is not watched
+	round   int
+	now     time.Time         // of the scan
+	refused map[string]string // path -> why it is not read
+}
+
+// wd is drain's callback for names; it returns the entry that an event is about.
+func (fd *finder) event(wd int, c change, name string) (key, bool) {
+	if wd < 0 {
+		fd.dirtyAll()
+		return key{}, false
+	}
+	d := fd.byWatch[wd]
+	if d == nil {
+		return key{}, false
+	}
+	switch {
+	case c == changedWatch, name == "": // the folder itself went or moved
+		delete(fd.byWatch, wd)
+		d.wd, d.dirty = -1, true
+		if c != changedWatch {
+			fd.watch.remove(wd)
+		}
+	case c == changedNames:
+		d.dirty = true
+	}
+	if e := d.find(name); e != nil && e.statted {
+		return e.key, true
+	}
+	return key{}, false
+}
+
+func (fd *finder) dirtyAll() {
+	for _, d := range fd.dirs {
+		d.dirty = true
+	}
+}
+
+// due reports whether a scan would find something new, as far as events tell.
+func (fd *finder) due() bool {
+	for _, d := range fd.dirs {
+		if d.dirty {
+			return true
+		}
+	}
+	return fd.round == 0
+}
+
+// dirtyPolled marks the folders of which no event tells.
+func (fd *finder) dirtyPolled() {
+	for _, d := range fd.dirs {
+		d.dirty = d.dirty || d.wd < 0
+	}
+}
+
+// scan returns all files that the rules want now, each inode once, the first
+// rule that names it counts. rooted tells whether a path is one that files have
+// been rotated from before.
+func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate {
+	fd.round++
+	fd.now = now
+	fd.refused = map[string]string{}
+	var found []candidate
+	seen := map[key]int{}
+	for _, r := range fd.rules {
+		fd.walk(r, r.base, r.segs, func(d *dir, last string) {
+			for i := range d.entries {
+				c, ok := fd.candidate(r, d, &d.entries[i], last, rooted)
+				if !ok {
+					continue
+				}
+				j, dup := seen[c.key]
+				switch {
+				case !dup:
+					seen[c.key] = len(found)
+					found = append(found, c)
+				case found[j].rule == r && found[j].sibling && !c.sibling: // a hard link: the real name counts
+					found[j] = c
+				}
+			}
+		})
+	}
+	for p, d := range fd.dirs {
+		if d.round != fd.round {
+			if d.wd >= 0 {
+				fd.watch.remove(d.wd)
+				delete(fd.byWatch, d.wd)
+			}
+			delete(fd.dirs, p)
+		}
+	}
+	return found
+}
+
+// walk calls f for each folder whose files may match the last segment.
+// A ** does not follow symbolic links to folders, so it always ends.
+func (fd *finder) walk(r *rule, dir string, segs []string, f func(d *dir, last string)) {
+	seg, rest := segs[0], segs[1:]
+	d := fd.list(dir)
+	switch {
+	case seg == "**" && len(rest) == 0:
+		f(d, "*")
+	case seg == "**":
+		fd.walk(r, dir, rest, f)
+	case len(rest) == 0:
+		f(d, seg)
+		return
+	}
+	for i := range d.entries {
+		e := &d.entries[i]
+		switch {
+		case seg == "**":
+			if e.typ.IsDir() && !e.link {
+				fd.walk(r, path.Join(dir, e.name), segs, f)
+			}
+		default:
+			if ok, _ := path.Match(seg, e.name); !ok {
+				continue
+			}
+			if e.link {
+				d.stat(e)
+			}
+			if e.typ.IsDir() {
+				fd.walk(r, path.Join(dir, e.name), rest, f)
+			}
+		}
+	}
+}
+
+// list returns the folder, listed anew if it is dirty. A folder that cannot be
+// listed for a reason other than its absence keeps what it held: its files are
+// not gone.
+func (fd *finder) list(p string) *dir {
+	d := fd.dirs[p]
+	if d == nil {
+		d = &dir{path: p, wd: -1, dirty: true}
+		fd.dirs[p] = d
+	}
+	if d.round == fd.round {
+		return d
+	}
+	d.round = fd.round
+	if !d.dirty {
+		return d
+	}
+	d.dirty, d.listed = false, fd.now
+	fd.watchDir(d) // before listing, so that nothing falls between
+	names, err := os.ReadDir(p)
+	d.err = err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		d.entries = nil
+		return d
+	case err != nil:
+		fd.refused[p] = err.Error()
+		d.dirty = true
+		return d
+	}
+	d.entries = make([]entry, len(names))
+	for i, n := range names {
+		d.entries[i] = entry{name: n.Name(), typ: n.Type(), link: n.Type()&fs.ModeSymlink != 0}
+	}
+	return d
+}
+
+// watchDir makes sure that the folder that has this path now is watched.
+func (fd *finder) watchDir(d *dir) {
+	if fd.watch == nil || !watchable(d.path) {
+		return
+	}
+	wd, err := fd.watch.add(d.path)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			fd.noWatch = err
+		}
+		wd = -1
+	}
+	if d.wd == wd {
+		return
+	}
+	if d.wd >= 0 {
+		delete(fd.byWatch, d.wd)
+		fd.watch.remove(d.wd)
+	}
+	if other := fd.byWatch[wd]; other != nil && other != d {
+		other.wd = -1 // the same folder by two paths: the other one is looked at
+	}
+	d.wd = wd
+	if wd >= 0 {
+		fd.byWatch[wd] = d
+	}
+}
+
+// candidate decides whether rule r wants the entry e of d.
+func (fd *finder) candidate(r *rule, d *dir, e *entry, last string, rooted func(string) bool) (candidate, bool) {
+	if e.typ.IsDir() && !e.link && last != e.name || compressed(e.name) {
+		return candidate{}, false // a folder in place of a file is only remarkable if it is asked for by name
+	}
+	p := path.Join(d.path, e.name)
+	own, _ := path.Match(last, e.name)
+	c := candidate{rule: r, path: p, root: p, sibling: !own, poll: d.wd < 0 || e.link}
+	if name, ok := rotatedFrom(e.name); ok {
+		root := path.Join(d.path, name)
+		if match, _ := path.Match(last, name); match && (d.find(name) != nil || rooted(root)) {
+			c.root = root
+		}
+	}
+	if !own && c.root == p || r.excluded(p) {
+		return candidate{}, false
+	}
+	d.stat(e)
+	switch {
+	case e.err != nil:
+		if !c.sibling && !errors.Is(e.err, fs.ErrNotExist) || e.link {
+			fd.refused[p] = e.err.Error()
+		}
+		return candidate{}, false
+	case !e.typ.IsRegular():
+		if !c.sibling && (last == e.name || !e.typ.IsDir()) {
+			fd.refused[p] = "is a " + kindOf(e.typ) + " and no file; nothing is read from it"
+		}
+		return candidate{}, false
+	}
+	c.key, c.size, c.mtime = e.key, e.size, e.mtime
+	return c, true
+}
+
+func kindOf(t fs.FileMode) string {
+	switch {
+	case t.IsDir():
+		return "folder"
+	case t&fs.ModeNamedPipe != 0:
+		return "FIFO"
+	case t&fs.ModeSocket != 0:
+		return "socket"
+	}
+	return "device"
+}

@@ -1,0 +1,516 @@
+package tail
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+const (
+	grace        = 5 * time.Second  // how long a rotated or deleted file must not have grown before it is let go
+	partialAfter = 30 * time.Second // how long the last line of a file that is still there may lack its end
+	lookEvery    = 30 * time.Second // each file is looked at this often though no event spoke of it
+	copyEvidence = 1 << 10          // so many equal bytes are no accident
+)
+
+// rescan brings the set of files up to date with the folders.
+func (t *Tailer) rescan(now time.Time) {
+	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil })
+	round := t.find.round
+	var fresh []candidate
+	for _, c := range found {
+		f := t.files[c.key]
+		if f != nil && f.path != c.path && f.fh == nil && f.settled && !f.ignored && !t.stillIs(f, c, now) {
+			t.drop(f, now) // its inode is another file's now
+			f = nil
+		}
+		if f == nil {
+			fresh = append(fresh, c)
+			continue
+		}
+		f.round, f.gone, f.poll = round, false, c.poll
+		if f.path != c.path {
+			t.mu.Lock()
+			f.path = c.path
+			t.mu.Unlock()
+			f.rotated = c.path != f.family.root
+			t.enqueue(f)
+		}
+	}
+	for _, f := range t.files {
+		if f.round != round && !f.gone {
+			if f.gone, f.grown = true, now; f.ignored {
+				t.drop(f, now)
+			} else {
+				t.enqueue(f)
+			}
+		}
+	}
+	// Of the same family the older ones come first, and a rotated one before the one that took its place.
+	slices.SortStableFunc(fresh, func(a, b candidate) int {
+		return cmp.Or(strings.Compare(a.root, b.root), cmp.Compare(b2i(a.path == a.root), b2i(b.path == b.root)), a.mtime.Compare(b.mtime), olderName(a.path, b.path))
+	})
+	for _, c := range fresh {
+		t.add(c, now).round = round
+	}
+	for _, r := range t.find.rules {
+		t.changed = t.changed || !r.known
+		r.known = true
+	}
+	t.sayRefused()
+}
+
+// olderName compares two names of the same rotation, for files that were last
+// written in the same tick: of numbers counted up (NAME.1, NAME.2) the higher is
+// the older, of dates the lower.
+func olderName(a, b string) int {
+	if len(path.Base(a)) == len(path.Base(b)) && len(b)-strings.LastIndexAny(b, ".-") > 4 {
+		return strings.Compare(a, b)
+	}
+	return cmp.Or(len(b)-len(a), strings.Compare(b, a))
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// stillIs reports whether the closed file f is what stands at c.
+func (t *Tailer) stillIs(f *file, c candidate, now time.Time) bool {
+	fh, _, err := openFile(c.path, c.key)
+	if err != nil {
+		return !errors.Is(err, errMoved)
+	}
+	defer fh.Close()
+	return t.heads.read(fh) != nil || t.heads.fits(f.head) && c.size >= f.pos.off
+}
+
+// add takes a file up. Where it goes on is settled at its first look.
+func (t *Tailer) add(c candidate, now time.Time) *file {
+	f := &file{
+		key: c.key, rule: c.rule, path: c.path, poll: c.poll, rotated: c.path != c.root, first: !c.rule.known,
+		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now,
+	}
+	f.isClosed.Store(true)
+	fam := t.families[c.root]
+	if fam == nil {
+		labels, ok := c.rule.stream(c.root)
+		f.ignored = !ok
+		fam = &family{root: c.root, stream: signal.InternStream(labels)}
+		if ok {
+			t.families[c.root] = fam
+		}
+	}
+	f.family = fam
+	fam.members++
+	t.mu.Lock()
+	t.files[f.key] = f
+	t.mu.Unlock()
+	if f.ignored {
+		return f
+	}
+	if c.rule.known {
+		f.after, f.follows = fam.newest, fam.newest != nil
+	}
+	if !c.sibling || c.rule.known {
+		fam.newest = f
+	}
+	t.enqueue(f)
+	return f
+}
+
+// settle decides where a file goes on: where an earlier run stopped, behind
+// what was read of its original if it is a copy, or as the rule says. It leaves
+// the file unsettled where that cannot be told yet.
+func (t *Tailer) settle(f *file, now time.Time) error {
+	if err := t.heads.read(f.fh); err != nil {
+		return err
+	}
+	info, err := f.fh.Stat()
+	if err != nil {
+		return err
+	}
+	f.size, f.mtime = info.Size(), info.ModTime()
+	if r := t.recall(f); r != nil {
+		r.used = true
+		f.gen, f.id, f.head = r.gen, r.id, r.head
+		t.lastGen = max(t.lastGen, r.gen)
+		return t.stand(f, r.off, r.lanes)
+	}
+	var off int64
+	switch {
+	case f.first:
+		if off, err = t.startOf(f, now); err != nil {
+			return err
+		}
+	case f.size == 0:
+		return nil // it may become a copy; nothing is lost by waiting for its first byte
+	default:
+		decided := false
+		if off, decided, err = t.copied(f, now); err != nil || !decided {
+			return err
+		}
+		if off == 0 && f.follows {
+			f.family.rotations.Add(1)
+			t.stats.Rotations.Add(1)
+		}
+	}
+	return t.stand(f, off, [2]int64{off, off})
+}
+
+// stand sets f at off.
+func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
+	pos, err := at(f.fh, off)
+	if err != nil {
+		return err
+	}
+	f.pos, f.done, f.settled, f.like = pos, pos, true, nil
+	f.offset.Store(off)
+	if f.rule.cri {
+		f.cri = newCRI(max(lanes[0], off), max(lanes[1], off))
+	}
+	t.changed = true
+	return nil
+}
+
+// recall returns the record of an earlier run, or of an earlier sight, that f is
+// the file of. t.heads is f's.
+func (t *Tailer) recall(f *file) *record {
+	var best *record
+	try := func(r *record) {
+		if r.used || !t.heads.fits(r.head) || r.off > f.size || best != nil && best.gen > r.gen {
+			return
+		}
+		if n := len(r.edge); n > 0 {
+			var edge [edgeBytes]byte
+			if _, err := f.fh.ReadAt(edge[:n], r.off-int64(n)); err != nil && err != io.EOF || !bytes.Equal(edge[:n], r.edge) {
+				return
+			}
+		}
+		best = r
+	}
+	for _, r := range t.archive.byKey[f.key] {
+		try(r)
+	}
+	if best == nil { // numbers of devices change when a machine starts again
+		for _, r := range t.archive.byPath[f.path] {
+			if r.key.ino == f.key.ino && !r.retired && r.head.n > 0 {
+				try(r)
+			}
+		}
+	}
+	return best
+}
+
+// startOf is where a file goes on that was there when its rule was new.
+func (t *Tailer) startOf(f *file, now time.Time) (int64, error) {
+	switch {
+	case f.path != f.family.root: // rotated before our time
+	case f.rule.start.beginning:
+		return 0, nil
+	case f.rule.start.since > 0 && now.Sub(f.mtime) <= f.rule.start.since:
+		return 0, nil
+	}
+	// At the start of the line that is being written, if it can be found.
+	buf := t.buf[:min(int64(len(t.buf)), f.size)]
+	n, err := f.fh.ReadAt(buf, f.size-int64(len(buf)))
+	if err != nil && err != io.EOF {
+		return 0, err
+	}
+	if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
+		return f.size - int64(len(buf)) + int64(i) + 1, nil
+	}
+	if int64(n) == f.size {
+		return 0, nil
+	}
+	return f.size, nil
+}
+
+// copied tells whether f is a copy of a file that was read, as copytruncate makes
+// it, and if so how much of it was read there. decided is false as long as the
+// copy may be under way. t.heads is f's.
+func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err error) {
+	if r := t.original(f); r != nil {
+		return min(r.off, f.size), true, nil
+	}
+	for _, a := range t.files {
+		if a == f || a.fh == nil || !a.settled || a.ignored || f.path == a.family.root || !relatedNames(f.path, a.path) {
+			continue
+		}
+		same, err := alike(f, a)
+		if err != nil {
+			return 0, false, err
+		}
+		if !same {
+			continue
+		}
+		if f.like == nil || f.size != f.alike {
+			f.like, f.alike, f.grown = a, f.size, now
+		}
+		if f.size >= copyEvidence || now.Sub(f.grown) < grace {
+			return 0, false, nil
+		}
+	}
+	if f.like != nil && f.alike >= copyEvidence { // it was a copy, and went its own way
+		return f.alike, true, nil
+	}
+	return 0, true, nil
+}
+
+// original returns the record of what f is a copy of.
+func (t *Tailer) original(f *file) *record {
+	var best *record
+	dir := path.Dir(f.path)
+	for _, r := range t.archive.all {
+		if r.used || r.head.n == 0 || path.Dir(r.path) != dir || f.path == r.root || !relatedNames(f.path, r.path) || !t.heads.fits(r.head) {
+			continue
+		}
+		switch {
+		case r.off > f.size && r.head.n < copyEvidence/4:
+			continue // too little to go by
+		case r.off <= f.size && len(r.edge) > 0:
+			var edge [edgeBytes]byte
+			n := len(r.edge)
+			if _, err := f.fh.ReadAt(edge[:n], r.off-int64(n)); err != nil && err != io.EOF || !bytes.Equal(edge[:n], r.edge) {
+				continue
+			}
+		}
+		if best == nil || r.off > best.off {
+			best = r
+		}
+	}
+	return best
+}
+
+// relatedNames reports whether p may be what someone calls a copy of orig: in
+// the same folder, under another name with the original's stem in it.
+func relatedNames(p, orig string) bool {
+	base := path.Base(orig)
+	stem := strings.TrimSuffix(base, path.Ext(base))
+	return p != orig && path.Dir(p) == path.Dir(orig) && strings.Contains(path.Base(p), cmp.Or(stem, base))
+}
+
+// alike reports whether the file f is, as far as it goes, the same as a. One
+// that is longer is not.
+func alike(f, a *file) (bool, error) {
+	info, err := a.fh.Stat()
+	if err != nil || info.Size() < f.size {
+		return false, err
+	}
+	var p, q [headBytes]byte
+	for _, from := range [...]int64{0, max(0, f.size-headBytes)} {
+		n, err := f.fh.ReadAt(p[:min(headBytes, f.size-from)], from)
+		if err != nil && err != io.EOF {
+			return false, err
+		}
+		m, err := a.fh.ReadAt(q[:n], from)
+		if err != nil && err != io.EOF {
+			return false, err
+		}
+		if !bytes.Equal(p[:n], q[:m]) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// take reads one turn of f into the open batch. It reports whether there is
+// more to read at once.
+func (t *Tailer) take(f *file, now time.Time) (more bool) {
+	f.looked = now
+	if f.ignored {
+		return false
+	}
+	more, err := t.look(f, now)
+	if err != nil {
+		t.fail(f, err)
+		f.eof = true
+		return false
+	}
+	f.err.Store(nil)
+	return more
+}
+
+func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
+	f.eof = true
+	if f.fh == nil {
+		if f.gone {
+			if !f.rotated && f.settled {
+				t.stats.Missed.Add(1)
+			}
+			t.drop(f, now)
+			return false, nil
+		}
+		if f.settled {
+			info, err := os.Stat(f.path)
+			if err != nil {
+				return false, err
+			}
+			if info.Size() == f.size && info.ModTime().Equal(f.mtime) {
+				return false, nil
+			}
+		}
+		if err := t.open(f, now); err != nil {
+			return false, err
+		}
+	}
+	if !f.settled {
+		if err := t.settle(f, now); err != nil {
+			return false, err
+		}
+		if !f.settled {
+			if f.gone && now.Sub(f.grown) >= grace {
+				t.drop(f, now)
+			}
+			return false, nil
+		}
+	}
+	if err := t.identify(f); err != nil {
+		return false, err
+	}
+	if f.id == "" {
+		return false, t.atEnd(f, now)
+	}
+	o, err := t.turn(f, now)
+	if err != nil {
+		return false, err
+	}
+	same := true
+	if !o.replaced && o.grown {
+		if same, err = t.grow(f); err != nil {
+			return false, err
+		}
+	}
+	if o.replaced || !same {
+		t.replaced(f, now)
+		return true, nil
+	}
+	if o.grown || o.more {
+		f.grown = now
+	}
+	f.eof = !o.more
+	if f.eof {
+		return false, t.atEnd(f, now)
+	}
+	return true, nil
+}
+
+// turn gives one chunk of f to the open batch.
+func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
+	out := t.taker(f, now)
+	o, err := turn(f.fh, &f.pos, t.buf[:f.pos.edgeN+t.chunk], out, t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	t.put(f, out)
+	return o, err
+}
+
+// atEnd is what is to be done with a file that was read to its end.
+func (t *Tailer) atEnd(f *file, now time.Time) error {
+	quiet := now.Sub(f.grown)
+	parted := f.gone || f.rotated
+	if f.pos.scan > f.pos.off && (parted && quiet >= grace || quiet >= partialAfter) {
+		out := t.taker(f, now)
+		err := rest(f.fh, &f.pos, out, t.cfg.maxLine(), &t.sum)
+		t.put(f, out)
+		if err != nil {
+			return err
+		}
+	}
+	if f.cri != nil && (parted && quiet >= grace || quiet >= partialAfter) {
+		t.flushCRI(f, now)
+	}
+	switch {
+	case quiet < grace || !parted:
+	case f.gone:
+		t.leaving = append(t.leaving, f) // not before its lines are in the spool
+	default:
+		t.close(f)
+	}
+	return nil
+}
+
+// replaced begins a new generation: the file was truncated or written anew.
+func (t *Tailer) replaced(f *file, now time.Time) {
+	t.retire(f, now)
+	t.stats.Vanished.Add(f.pos.scan - f.pos.off)
+	t.stats.Truncations.Add(1)
+	f.family.truncations.Add(1)
+	f.gen, f.id, f.head = t.newGen(now), "", head{}
+	f.pos = position{hole: true}
+	f.done = f.pos
+	if f.rule.cri {
+		f.cri = newCRI(0, 0)
+	}
+	f.grown = now
+	f.offset.Store(0)
+	t.changed = true
+}
+
+// retire keeps what is known of f's generation, for the copy that may appear of
+// it, and for the case that its folder comes back.
+func (t *Tailer) retire(f *file, now time.Time) {
+	if f.settled && f.id != "" {
+		t.archive.add(recordOf(f, f.pos, now, true))
+	}
+}
+
+// drop forgets f, as a file that is gone.
+func (t *Tailer) drop(f *file, now time.Time) {
+	t.retire(f, now)
+	t.close(f)
+	t.mu.Lock()
+	delete(t.files, f.key)
+	t.mu.Unlock()
+	if f.family.newest == f {
+		f.family.newest = nil
+	}
+	if f.family.members--; f.family.members == 0 {
+		delete(t.families, f.family.root)
+	}
+	f.eof, f.settled = true, false
+	f.ignored = true
+	t.changed = true
+}
+
+func recordOf(f *file, pos position, now time.Time, retired bool) record {
+	r := record{
+		id: f.id, key: f.key, gen: f.gen, head: f.head, off: pos.off, lanes: [2]int64{pos.off, pos.off},
+		path: f.path, root: f.family.root, seen: now.Unix(), retired: retired,
+	}
+	if pos.next() == pos.off {
+		r.edge = slices.Clone(pos.edge[:pos.edgeN])
+	}
+	if f.cri != nil {
+		r.lanes = f.cri.committed(pos.off)
+		if low := min(r.lanes[0], r.lanes[1]); low < r.off {
+			r.off, r.edge = low, nil
+		}
+	}
+	return r
+}
+
+// fail notes that f cannot be read now, and says so once.
+func (t *Tailer) fail(f *file, err error) {
+	text := err.Error()
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errMoved) {
+		if d := t.find.dirs[path.Dir(f.path)]; d != nil {
+			d.dirty = true // the next scan knows what became of it
+		}
+		return
+	}
+	t.stats.Failures.Add(1)
+	if old := f.err.Load(); old == nil || *old != text {
+		t.log.Warn("cannot read a log file; trying again every second", "path", f.path, "err", err)
+		f.err.Store(&text)
+	}
+}

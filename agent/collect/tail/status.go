@@ -1,0 +1,115 @@
+package tail
+
+import (
+	"cmp"
+	"os"
+	"slices"
+	"strings"
+)
+
+// FileStatus is what status shows of one file.
+type FileStatus struct {
+	Path        string `json:"path"`
+	Stream      string `json:"stream"` // the path its lines are labelled with, which is another one after a rotation
+	Size        int64  `json:"size"`   // -1 if there is no file at Path now
+	Offset      int64  `json:"offset"`
+	Behind      int64  `json:"behind"` // bytes not read yet
+	Rotations   int64  `json:"rotations"`
+	Truncations int64  `json:"truncations"`
+	Lines       int64  `json:"lines"` // of the stream, since the agent started
+	Open        bool   `json:"open"`
+	Err         string `json:"error,omitempty"` // of the last look
+}
+
+// Refusal is a path that a pattern names and that is not read.
+type Refusal struct {
+	Path string `json:"path"`
+	Why  string `json:"why"`
+}
+
+// Stats returns the counters; they may be read while Run is at work.
+func (t *Tailer) Stats() *Stats { return &t.stats }
+
+// Files returns the state of every file, by path. It asks the file system for
+// their sizes, so a file system that hangs keeps the caller, and nobody else.
+func (t *Tailer) Files() []FileStatus {
+	t.mu.Lock()
+	list := make([]FileStatus, 0, len(t.files))
+	for _, f := range t.files {
+		if f.ignored {
+			continue
+		}
+		s := FileStatus{
+			Path: f.path, Stream: f.family.root, Offset: f.offset.Load(), Open: !f.isClosed.Load(),
+			Rotations: f.family.rotations.Load(), Truncations: f.family.truncations.Load(), Lines: f.family.lines.Load(),
+		}
+		if err := f.err.Load(); err != nil {
+			s.Err = *err
+		}
+		list = append(list, s)
+	}
+	t.mu.Unlock()
+	for i := range list {
+		s := &list[i]
+		if info, err := os.Stat(s.Path); err == nil {
+			s.Size = info.Size()
+			s.Behind = max(0, s.Size-s.Offset)
+		} else {
+			s.Size = -1
+		}
+	}
+	slices.SortFunc(list, func(a, b FileStatus) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(a.Offset, b.Offset))
+	})
+	return list
+}
+
+// Refused returns what a pattern names and is not read, and why.
+func (t *Tailer) Refused() []Refusal {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := make([]Refusal, 0, len(t.refused))
+	for p, why := range t.refused {
+		list = append(list, Refusal{p, why})
+	}
+	slices.SortFunc(list, func(a, b Refusal) int { return strings.Compare(a.Path, b.Path) })
+	return list
+}
+
+// Trouble returns what troubles the tailer as a whole: a snapshot that was
+// damaged or cannot be written, folders that cannot be watched.
+func (t *Tailer) Trouble() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(t.trouble[:]), func(s string) bool { return s == "" })
+}
+
+// setTrouble notes the text of one cause, "" if it is over, and logs a change.
+func (t *Tailer) setTrouble(cause int, text string) {
+	t.mu.Lock()
+	old := t.trouble[cause]
+	t.trouble[cause] = text
+	t.mu.Unlock()
+	switch {
+	case old == text:
+	case text == "":
+		t.log.Info("log tailing is in order again", "was", old)
+	case old == "":
+		t.log.Warn("trouble with log tailing", "err", text)
+	}
+}
+
+// sayRefused publishes what the last scan refused, and logs what is new in it.
+func (t *Tailer) sayRefused() {
+	for p, why := range t.find.refused {
+		if t.refused[p] != why {
+			t.log.Warn("a log path is not read", "path", p, "why", why)
+		}
+	}
+	t.mu.Lock()
+	t.refused = t.find.refused
+	t.mu.Unlock()
+	if t.find.noWatch != nil {
+		t.setTrouble(troubleWatch, t.find.noWatch.Error())
+	}
+}

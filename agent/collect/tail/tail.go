@@ -1,0 +1,624 @@
+// Package tail follows log files: plain ones by pattern, and those that a
+// container runtime writes under /var/log/pods. It takes every line once, in
+// order, through rotation, truncation, deletion, restarts and crashes.
+//
+// The agent starts one Tailer; it hands batches of lines to its collect.Sink,
+// the hub, and asks the hub's Memory what the spool still holds of it.
+//
+// A file is its device, its inode, the fingerprint of its first up to 1 KiB
+// (which grows as a short file grows), and its generation, which a truncation
+// ends. What happens to files:
+//
+//   - Renamed: the open descriptor is read to its end, and let go once the file
+//     has not grown for 5 s. Files that a rotation between two looks made and
+//     renamed again are found by their names (app.log.1, app.log-20261123), read
+//     oldest first, and labelled as app.log.
+//   - Copied and truncated (copytruncate): what stood before the place we go on
+//     at is not there any more, so the file starts again as a new generation. The
+//     copy begins as its original did; it is read from where the original was
+//     left, so what was written between the last look and the truncation is not
+//     lost. NULs that a writer without O_APPEND leaves in front are dropped.
+//   - Deleted: read to its end through the open descriptor.
+//   - Replaced by a folder, a FIFO, a socket: refused, with a status. A FIFO is
+//     never opened. Permissions that vanish, errors of the disk: the status says
+//     so, and it is tried again each second; nothing else is held up.
+//   - Compressed (.gz and the like): not read.
+//
+// What always holds:
+//
+//  1. Offsets ride in the blocks: Start and End of a LogBlock are places in its
+//     File, and a file goes on exactly behind the End of its last block in the
+//     spool. A crash at any moment loses and repeats nothing between file and
+//     spool. What a reader of the spool sends twice is its own affair.
+//  2. A snapshot is written only between two Puts, after the spool was synced:
+//     it never knows more than the spool that survives a power cut.
+//  3. Nothing that a file contains or does makes memory grow: a line is cut at
+//     max_line, an unfinished one is read again from the file instead of kept.
+//  4. Files take turns of at most 256 KiB; a loud one delays no quiet one by more
+//     than one turn of each file.
+//  5. read == body + ends + framing + again + cut + holes (Stats), after every Put.
+//  6. Two lines of one stream never have the same time.
+//
+// Lines end at \n or \r\n. Bytes that are no UTF-8 become U+FFFD, NULs stay. A
+// last line without an end is taken when its file is let go, or after 30 s.
+//
+// Memory and goroutines: Run works in the caller's goroutine alone, reading,
+// splitting and putting in turn, so a Put that blocks stops the reading, and that
+// is the back-pressure. One more goroutine waits for inotify. Batches are given
+// away with Put and never touched again. Stats, Files and Refused may be called
+// from anywhere.
+//
+// The package does not parse lines, join those of a stack trace, read compressed
+// files, or know pods beyond what the path says: the hub and package kube do. A
+// file system that hangs in a read holds up all files: mount it soft. While a
+// Put blocks, files that are rotated away and deleted by their owner are lost,
+// as far as they were not open.
+package tail
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/collect"
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// Config is the section collect.logs of agent.yaml.
+type Config struct {
+	Pods    Pods   `yaml:"pods"`
+	Files   []File `yaml:"files"`
+	MaxLine int64  `yaml:"max_line"` // bytes; what is longer is cut and marked. Joined lines of containers too
+}
+
+// Pods says which containers' logs are read.
+type Pods struct {
+	Enabled           string   `yaml:"enabled"`            // auto: if the folder is there | true | false
+	Path              string   `yaml:"path"`               // as the kubelet lays it out: NAMESPACE_POD_UID/CONTAINER/N.log
+	ExcludeNamespaces []string `yaml:"exclude_namespaces"` // nothing is read of their pods
+}
+
+// File is one pattern of plain log files.
+type File struct {
+	Path    string   `yaml:"path"`    // absolute; *, ?, [a-z], [^a-z] in names, ** for any number of folders
+	Exclude []string `yaml:"exclude"` // patterns of paths, or of names if they hold no slash
+	Service string   `yaml:"service"` // label service.name
+	Source  string   `yaml:"source"`  // label log.source: the program that writes it
+	Tags    []string `yaml:"tags"`    // labels, written key:value
+	Start   string   `yaml:"start"`   // of files that are there when the pattern is new: end (default) | beginning | a duration: from the beginning if changed since
+}
+
+// Default reads containers' logs where there are any, and no other files.
+func Default() Config {
+	return Config{Pods: Pods{Enabled: "auto", Path: "/var/log/pods"}, MaxLine: 1 << 20}
+}
+
+// Check returns all complaints, joined.
+func (c Config) Check() error {
+	var errs []error
+	bad := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf(key+": "+format, args...))
+	}
+	if !slices.Contains([]string{"auto", "true", "false"}, c.Pods.Enabled) {
+		bad("pods.enabled", "must be auto, true or false, not %q", c.Pods.Enabled)
+	}
+	if c.Pods.Enabled != "false" && !path.IsAbs(c.Pods.Path) {
+		bad("pods.path", "must be an absolute path, not %q", c.Pods.Path)
+	}
+	if c.MaxLine < 1<<10 || c.MaxLine > 16<<20 {
+		bad("max_line", "must be between 1KiB and 16MiB")
+	}
+	for i, f := range c.Files {
+		key := fmt.Sprintf("files[%d].", i)
+		if !path.IsAbs(f.Path) || path.Clean(f.Path) == "/" {
+			bad(key+"path", "must be an absolute path of files, not %q", f.Path)
+		}
+		if err := checkPattern(f.Path); err != nil {
+			bad(key+"path", "%w", err)
+		}
+		for j, x := range f.Exclude {
+			if err := checkPattern(x); err != nil {
+				bad(fmt.Sprintf("%sexclude[%d]", key, j), "%w", err)
+			}
+		}
+		for j, tag := range f.Tags {
+			if k, v, ok := strings.Cut(tag, ":"); !ok || k == "" || v == "" {
+				bad(fmt.Sprintf("%stags[%d]", key, j), "must be written key:value, not %q", tag)
+			}
+		}
+		if _, err := parseStart(f.Start); err != nil {
+			bad(key+"start", "%w", err)
+		}
+		if slices.ContainsFunc(c.Files[:i], func(g File) bool { return g.Path == f.Path }) {
+			bad(key+"path", "%q is there already; a file is read once", f.Path)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkPattern(p string) error {
+	for _, seg := range strings.Split(p, "/") {
+		if _, err := path.Match(seg, ""); err != nil {
+			return fmt.Errorf("%q is no pattern: a [ lacks its ]", p)
+		}
+		if strings.Contains(seg, "**") && seg != "**" {
+			return fmt.Errorf("%q is no pattern: ** stands alone between two slashes", p)
+		}
+	}
+	return nil
+}
+
+// start is where files go on that are there when their rule is new. The zero
+// start is their end.
+type start struct {
+	beginning bool
+	since     time.Duration
+}
+
+func parseStart(s string) (start, error) {
+	switch s {
+	case "", "end":
+		return start{}, nil
+	case "beginning":
+		return start{beginning: true}, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 {
+		return start{}, fmt.Errorf("must be end, beginning or a duration like 1h, not %q", s)
+	}
+	return start{since: d}, nil
+}
+
+func (c Config) maxLine() int { return int(c.MaxLine) }
+
+// rules makes the patterns ready.
+func (c Config) rules() []*rule {
+	var rules []*rule
+	for _, f := range c.Files {
+		r := &rule{pattern: f.Path}
+		r.base, r.segs = segments(f.Path)
+		r.start, _ = parseStart(f.Start)
+		for _, x := range f.Exclude {
+			r.exclude = append(r.exclude, strings.Split(x, "/"))
+		}
+		pairs := []string{signal.LabelService, f.Service, signal.LabelLogSource, f.Source}
+		for _, tag := range f.Tags {
+			k, v, _ := strings.Cut(tag, ":")
+			pairs = append(pairs, k, v)
+		}
+		r.stream = func(root string) (string, bool) {
+			return signal.Labels(append(slices.Clip(pairs), signal.LabelLogFile, root)...), true
+		}
+		rules = append(rules, r)
+	}
+	if c.Pods.Enabled != "false" {
+		rules = append(rules, c.Pods.rule())
+	}
+	return rules
+}
+
+const (
+	batchBytes = 1 << 20
+	batchLines = 5000
+	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
+	sweepEvery = time.Second
+)
+
+// Stats counts for status and /metrics. The fates of bytes balance after every
+// Put: Read == Body + Ends + Framing + Again + Cut + Holes.
+type Stats struct {
+	Lines   atomic.Int64 // lines handed to the Sink
+	Read    atomic.Int64 // bytes passed over
+	Body    atomic.Int64 // bytes of lines, before repair
+	Ends    atomic.Int64 // bytes of line ends
+	Framing atomic.Int64 // bytes that a container runtime puts before each line
+	Again   atomic.Int64 // bytes of containers' lines that the spool held already at a restart
+	Cut     atomic.Int64 // bytes dropped from lines longer than max_line
+	Holes   atomic.Int64 // NULs in front of a truncated file
+
+	CutLines  atomic.Int64 // lines cut at max_line
+	Repaired  atomic.Int64 // lines that were no UTF-8
+	Flushed   atomic.Int64 // lines taken without their end
+	Malformed atomic.Int64 // lines that were not what their format says; taken as they were
+
+	Rotations   atomic.Int64
+	Truncations atomic.Int64
+	Vanished    atomic.Int64 // bytes of unfinished lines that a truncation took away
+	Missed      atomic.Int64 // files that were deleted while closed, because there were too many to keep open
+	Failures    atomic.Int64 // looks that ended in an error
+	Snapshots   atomic.Int64
+}
+
+// Tailer follows log files. It is a collect.Source.
+type Tailer struct {
+	cfg Config
+	mem Memory
+	dir string
+	log *slog.Logger
+
+	stats Stats
+
+	mu      sync.Mutex
+	files   map[key]*file     // changed by Run alone, under mu
+	refused map[string]string // guarded by mu
+	trouble [3]string         // guarded by mu: what troubles the whole, one text per cause
+
+	// All below belongs to Run.
+	find     *finder
+	families map[string]*family
+	archive  archive
+	queue    []*file
+	leaving  []*file // to be dropped once their lines are in the spool
+	heads    heads
+	lastGen  int64
+	opened   int
+	budget   int // how many files may be open
+	swept    time.Time
+	scanned  time.Time
+	saved    time.Time
+	savedLen int
+	changed  bool // since the last snapshot
+
+	buf        []byte
+	chunk      int
+	clock      clock
+	sum        tally
+	plain      plain
+	criOut     criTaker
+	block      signal.LogBlock
+	batch      *signal.Batch
+	batchBytes int
+	batchLines int
+	inBatch    []*file
+}
+
+// The causes of trouble, in the order of Tailer.trouble.
+const (
+	troubleSnapshot = iota
+	troubleDamaged
+	troubleWatch
+)
+
+// New returns a Tailer that keeps its snapshot in dir.
+func New(cfg Config, mem Memory, dir string, log *slog.Logger) *Tailer {
+	return &Tailer{cfg: cfg, mem: mem, dir: dir, log: log, chunk: chunkBytes}
+}
+
+// Run follows the files until ctx ends, and then returns nil. It returns an
+// error if the state of an earlier run cannot be read, or if the Sink refuses a
+// batch; run again, it goes on behind the last line the spool holds.
+func (t *Tailer) Run(ctx context.Context, out collect.Sink) error {
+	if err := t.open0(ctx, time.Now()); err != nil {
+		return err
+	}
+	defer t.closeAll()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		more, err := t.step(ctx, time.Now(), out)
+		switch {
+		case ctx.Err() != nil && err == nil:
+			t.save(time.Now())
+			return nil
+		case ctx.Err() != nil:
+			return nil // what the last Put held is read again
+		case err != nil:
+			return fmt.Errorf("put log lines: %w", err)
+		case more:
+			continue
+		}
+		for _, wait := range [...]struct {
+			d    time.Duration
+			wake <-chan struct{}
+		}{{gap, nil}, {sweepEvery - gap, t.wake()}} {
+			timer.Reset(wait.d)
+			select {
+			case <-ctx.Done():
+			case <-wait.wake:
+			case <-timer.C:
+			}
+		}
+	}
+}
+
+func (t *Tailer) wake() <-chan struct{} {
+	if t.find.watch == nil {
+		return nil
+	}
+	return t.find.watch.wake()
+}
+
+// open0 begins a run: it reads what the run before left.
+func (t *Tailer) open0(ctx context.Context, now time.Time) error {
+	if err := os.MkdirAll(t.dir, 0o750); err != nil {
+		return fmt.Errorf("keep log offsets: %w", err)
+	}
+	st, damaged, err := load(t.dir, t.mem, now)
+	if err != nil {
+		return err
+	}
+	if damaged != "" {
+		t.log.Error("the snapshot of log offsets is damaged and set aside; going on from what the spool holds, other files from where start says", "path", damaged)
+		t.setTrouble(troubleDamaged, "the snapshot of log offsets was damaged; it is set aside as "+damaged)
+	}
+	t.mu.Lock()
+	t.files = map[key]*file{}
+	t.mu.Unlock()
+	t.families, t.archive = map[string]*family{}, archive{}
+	t.queue, t.leaving, t.inBatch = nil, nil, nil
+	t.buf = make([]byte, edgeBytes+t.chunk)
+	t.opened, t.budget = 0, fdBudget()
+	t.find = &finder{rules: t.cfg.rules(), dirs: map[string]*dir{}, byWatch: map[int]*dir{}}
+	for _, r := range t.find.rules {
+		r.known = slices.Contains(st.patterns, r.pattern)
+	}
+	for _, r := range st.files {
+		t.archive.add(r)
+		t.lastGen = max(t.lastGen, r.gen)
+	}
+	t.newBatch()
+	w, err := openWatch(ctx)
+	if t.find.watch = w; err != nil {
+		t.find.noWatch = err
+	}
+	return nil
+}
+
+// fdBudget is half of what the process may open: the rest is for the spool, the
+// network and the other collectors.
+func fdBudget() int {
+	var lim syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim); err != nil {
+		return 512
+	}
+	return int(min(max(uint64(lim.Cur)/2, 64), 1<<16)) //nolint:unconvert // the types differ between systems
+}
+
+func (t *Tailer) closeAll() {
+	for _, f := range t.files {
+		t.close(f)
+	}
+	if t.find.watch != nil {
+		t.find.watch.close()
+	}
+}
+
+// step looks once: at what changed, at what is due, and reads one turn of each
+// file that may have more. It reports whether there is more to read at once.
+// An error is the Sink's.
+func (t *Tailer) step(ctx context.Context, now time.Time, out collect.Sink) (more bool, err error) {
+	if t.find.watch != nil {
+		t.find.watch.drain(t.event)
+	}
+	if now.Sub(t.swept) >= sweepEvery {
+		t.swept = now
+		t.sweep(now)
+	}
+	// Where names change all the time, looking at all of them is the cost: ten
+	// thousand files are scanned once a second at most.
+	if now.Sub(t.scanned) >= min(sweepEvery, time.Duration(len(t.files))*sweepEvery/10_000) && t.find.due() {
+		t.scanned = now
+		t.rescan(now)
+	}
+	if more, err = t.pass(ctx, now, out); err != nil {
+		return false, err
+	}
+	for _, f := range t.leaving {
+		if t.files[f.key] == f && f.gone {
+			t.drop(f, now)
+		}
+	}
+	t.leaving = t.leaving[:0]
+	// A snapshot of many files is written less often: the spool knows the rest.
+	if now.Sub(t.saved) >= time.Second*time.Duration(1+t.savedLen>>18) {
+		t.save(now)
+	}
+	return more, nil
+}
+
+// event takes note of one event of a watched folder.
+func (t *Tailer) event(wd int, c change, name string) {
+	if k, ok := t.find.event(wd, c, name); ok {
+		if f := t.files[k]; f != nil {
+			t.enqueue(f)
+		}
+	}
+}
+
+func (t *Tailer) enqueue(f *file) {
+	if !f.queued {
+		f.queued = true
+		t.queue = append(t.queue, f)
+	}
+}
+
+// sweep is done once a second: it enqueues the files that no event speaks of.
+func (t *Tailer) sweep(now time.Time) {
+	t.find.dirtyPolled()
+	for _, f := range t.files {
+		partial := f.pos.scan > f.pos.off || f.cri.pending()
+		switch {
+		case f.ignored:
+		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
+			partial && now.Sub(f.grown) >= partialAfter, now.Sub(f.looked) >= lookEvery:
+			t.enqueue(f)
+		}
+	}
+	for _, d := range t.find.dirs { // a folder whose parent was renamed tells nothing
+		if now.Sub(d.listed) >= lookEvery {
+			d.dirty = true
+		}
+	}
+	t.archive.sweep(now.Unix())
+}
+
+// pass reads one turn of each file in the queue, and hands over what it got.
+func (t *Tailer) pass(ctx context.Context, now time.Time, out collect.Sink) (more bool, err error) {
+	round := t.queue
+	t.queue = nil
+	for _, f := range round {
+		f.queued = false
+		if f.after != nil && f.after.eof {
+			f.after = nil
+		}
+		if f.after != nil || t.take(f, now) {
+			t.enqueue(f)
+			more = true
+		}
+		if t.batchBytes >= batchBytes || t.batchLines >= batchLines {
+			if err := t.flush(ctx, out); err != nil {
+				return false, err
+			}
+		}
+	}
+	return more, t.flush(ctx, out)
+}
+
+func (t *Tailer) newBatch() {
+	t.batch = &signal.Batch{Kind: signal.Log}
+	t.batchBytes, t.batchLines = 0, 0
+}
+
+// taker prepares the taker of f's format for one turn.
+func (t *Tailer) taker(f *file, now time.Time) taker {
+	if f.cri != nil {
+		t.criOut = criTaker{s: f.cri, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum}
+		t.criOut.begin(f.pos.off)
+		return &t.criOut
+	}
+	t.block = signal.LogBlock{Stream: f.family.stream, File: f.id, Start: f.pos.off}
+	t.plain = plain{blk: &t.block, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum}
+	return &t.plain
+}
+
+// put adds to the batch what a turn of f gave.
+func (t *Tailer) put(f *file, out taker) {
+	if f.pos.off == f.done.off && f.pos.scan == f.done.scan && (f.cri == nil || !t.criOut.wrote()) {
+		return
+	}
+	t.inBatch = append(t.inBatch, f)
+	f.offset.Store(f.pos.off)
+	switch out := out.(type) {
+	case *plain:
+		out.blk.End = f.pos.off
+		t.addBlock(f, out.blk)
+	case *criTaker:
+		for i := range out.blks {
+			if out.end(i, f.pos.off) {
+				out.blks[i].Stream, out.blks[i].File = f.laneStream(i), f.id+"/"+laneNames[i]
+				t.addBlock(f, &out.blks[i])
+			}
+		}
+	}
+}
+
+func (t *Tailer) addBlock(f *file, blk *signal.LogBlock) {
+	if len(blk.Lines) == 0 && f.cri == nil {
+		return
+	}
+	t.batch.Logs = append(t.batch.Logs, *blk)
+	t.batchBytes += len(blk.Text)
+	t.batchLines += len(blk.Lines)
+	f.family.lines.Add(int64(len(blk.Lines)))
+}
+
+// flush hands the batch over. After an error nothing of it counts as done.
+func (t *Tailer) flush(ctx context.Context, out collect.Sink) error {
+	if len(t.batch.Logs) > 0 {
+		b := t.batch
+		t.newBatch()
+		if err := out.Put(ctx, b); err != nil {
+			return err
+		}
+	}
+	for i, f := range t.inBatch {
+		f.done, t.inBatch[i] = f.pos, nil
+		t.changed = true
+	}
+	t.inBatch = t.inBatch[:0]
+	t.sum.moveTo(&t.stats)
+	return nil
+}
+
+// moveTo adds the counts to st and sets them to 0.
+func (s *tally) moveTo(st *Stats) {
+	for _, c := range [...]struct {
+		to *atomic.Int64
+		n  int64
+	}{
+		{&st.Lines, s.lines}, {&st.Read, s.read}, {&st.Body, s.body}, {&st.Ends, s.ends}, {&st.Framing, s.framing},
+		{&st.Again, s.again}, {&st.Cut, s.cut}, {&st.Holes, s.holes}, {&st.CutLines, s.cutLines},
+		{&st.Repaired, s.repaired}, {&st.Flushed, s.flushed}, {&st.Malformed, s.malformed},
+	} {
+		if c.n != 0 {
+			c.to.Add(c.n)
+		}
+	}
+	*s = tally{}
+}
+
+// save writes a snapshot if there is something new. No Put is under way.
+func (t *Tailer) save(now time.Time) {
+	t.saved = now
+	if !t.changed {
+		return
+	}
+	seq := t.mem.Newest()
+	err := t.mem.Sync()
+	if err == nil {
+		st := t.state(seq, now)
+		t.savedLen, err = save(t.dir, st)
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	} else {
+		t.changed = false
+		t.stats.Snapshots.Add(1)
+	}
+	t.setTrouble(troubleSnapshot, text)
+}
+
+func (t *Tailer) state(seq uint64, now time.Time) *state {
+	st := &state{seq: seq, files: make([]record, 0, len(t.files)+len(t.archive.all))}
+	for _, r := range t.find.rules {
+		if r.known {
+			st.patterns = append(st.patterns, r.pattern)
+		}
+	}
+	for _, f := range t.files {
+		if f.settled && !f.ignored {
+			st.files = append(st.files, recordOf(f, f.done, now, false))
+		}
+	}
+	for _, r := range t.archive.all {
+		if !r.used {
+			st.files = append(st.files, *r)
+		}
+	}
+	return st
+}
+
+// closeIdle closes the tenth of the open files that was not read for longest.
+func (t *Tailer) closeIdle() {
+	var idle []*file
+	for _, f := range t.files {
+		if f.fh != nil && f.settled && f.eof && !f.gone {
+			idle = append(idle, f)
+		}
+	}
+	slices.SortFunc(idle, func(a, b *file) int { return cmp.Or(b2i(b.rotated)-b2i(a.rotated), a.grown.Compare(b.grown)) })
+	for _, f := range idle[:(len(idle)+9)/10] {
+		t.close(f)
+	}
+}

@@ -1,0 +1,180 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// watch is an inotify instance that watches folders, never files: one watch
+// serves ten thousand files. The kernel's queue is the only buffer, and it folds
+// equal neighbours, so a loud file costs a few bytes until the next look.
+// It is written on x/sys and not on fsnotify because the queue must be left
+// alone between two looks: fsnotify's goroutine would wake for every write.
+type watch struct {
+	f      *os.File
+	conn   syscall.RawConn
+	buf    []byte
+	wakes  chan struct{} // holds one: there are events
+	again  chan struct{} // holds one: the queue was emptied
+	waiter sync.WaitGroup
+}
+
+const watchMask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
+	unix.IN_ATTRIB | unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
+
+// openWatch starts the goroutine that waits for the first event after each
+// drain; close ends it.
+func openWatch(ctx context.Context) (*watch, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("open inotify: %w; files are looked at once a second instead (fs.inotify.max_user_instances may be too small)", err)
+	}
+	w := &watch{
+		f: os.NewFile(uintptr(fd), "inotify"), buf: make([]byte, 64<<10),
+		wakes: make(chan struct{}, 1), again: make(chan struct{}, 1),
+	}
+	if w.conn, err = w.f.SyscallConn(); err != nil {
+		w.f.Close()
+		return nil, fmt.Errorf("wait for inotify: %w", err)
+	}
+	w.waiter.Go(func() { w.wait(ctx) })
+	return w, nil
+}
+
+// wait tells wakes that the queue is not empty, and does not look again before
+// the queue has been drained. It reads nothing itself.
+func (w *watch) wait(ctx context.Context) {
+	for {
+		err := w.conn.Read(func(fd uintptr) bool {
+			n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
+			return err != nil || n > 0
+		})
+		if err != nil {
+			return // closed
+		}
+		select {
+		case w.wakes <- struct{}{}:
+		default:
+		}
+		select {
+		case <-w.again:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *watch) wake() <-chan struct{} { return w.wakes }
+
+// add watches a folder. Watching it again gives the same number.
+func (w *watch) add(dir string) (int, error) {
+	wd := -1
+	err := w.control(func(fd int) (err error) {
+		wd, err = unix.InotifyAddWatch(fd, dir, watchMask)
+		return err
+	})
+	if errors.Is(err, unix.ENOSPC) {
+		err = fmt.Errorf("%w: fs.inotify.max_user_watches is used up", err)
+	}
+	return wd, err
+}
+
+func (w *watch) remove(wd int) {
+	_ = w.control(func(fd int) error {
+		_, err := unix.InotifyRmWatch(fd, uint32(wd))
+		return err // the kernel has dropped it already if the folder is gone
+	})
+}
+
+// drain calls f for each event in the queue. An event of wd -1 says that some
+// were lost.
+func (w *watch) drain(f func(wd int, change change, name string)) {
+	for {
+		n := 0
+		err := w.control(func(fd int) (err error) {
+			n, err = unix.Read(fd, w.buf)
+			return err
+		})
+		if err != nil || n <= 0 {
+			break
+		}
+		events(w.buf[:n], f)
+	}
+	select {
+	case w.again <- struct{}{}:
+	default:
+	}
+}
+
+// events walks the kernel's struct inotify_event: wd, mask, cookie, len, name.
+func events(p []byte, f func(wd int, change change, name string)) {
+	for len(p) >= unix.SizeofInotifyEvent {
+		wd := int(int32(binary.NativeEndian.Uint32(p)))
+		mask := binary.NativeEndian.Uint32(p[4:])
+		size := int(binary.NativeEndian.Uint32(p[12:]))
+		p = p[unix.SizeofInotifyEvent:]
+		if size > len(p) {
+			return
+		}
+		name, _, _ := bytes.Cut(p[:size], []byte{0})
+		p = p[size:]
+		switch {
+		case mask&unix.IN_Q_OVERFLOW != 0:
+			f(-1, changedNames, "")
+		case mask&unix.IN_IGNORED != 0:
+			f(wd, changedWatch, "")
+		case mask&^unix.IN_MODIFY == 0:
+			f(wd, changedBytes, string(name))
+		default:
+			f(wd, changedNames, string(name))
+		}
+	}
+}
+
+func (w *watch) control(f func(fd int) error) error {
+	var err error
+	if cerr := w.conn.Control(func(fd uintptr) {
+		for {
+			if err = f(int(fd)); err != unix.EINTR {
+				return
+			}
+		}
+	}); cerr != nil {
+		return cerr
+	}
+	return err
+}
+
+func (w *watch) close() {
+	w.f.Close()
+	select {
+	case w.again <- struct{}{}: // the waiter may stand there; it finds the file closed
+	default:
+	}
+	w.waiter.Wait()
+}
+
+// watchable reports whether inotify tells of all changes in the folder: on file
+// systems that others write to as well, it does not.
+func watchable(dir string) bool {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return false
+	}
+	switch uint32(st.Type) { // statfs(2)
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC,
+		unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC, unix.CEPH_SUPER_MAGIC, unix.AFS_SUPER_MAGIC,
+		unix.CODA_SUPER_MAGIC, unix.NCP_SUPER_MAGIC, unix.PROC_SUPER_MAGIC, unix.SYSFS_MAGIC,
+		0x0BD00BD0 /* lustre */, 0x47504653 /* gpfs */, 0x786F4256 /* vboxsf */, 0xBACBACBC /* vmhgfs */ :
+		return false
+	}
+	return true
+}
