@@ -1,10 +1,18 @@
-// Package spool: see FORMAT.md. (The API stands; the works follow.)
 package spool
 
 import (
-	"context"
+	"cmp"
 	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -34,54 +42,360 @@ type Options struct {
 	Log          *slog.Logger     // nil: none
 }
 
+const (
+	defaultSegment = 16 << 20
+	minSegment     = 64 << 10 // below it, files would be mostly overhead
+	defaultMemory  = 32 << 20
+	defaultSync    = time.Second
+	retryEvery     = time.Second // how often a disk that fails is tried again
+)
+
 // ErrClosed is what calls on a closed spool return, and on a cursor that was
 // forgotten or opened anew.
 var ErrClosed = errors.New("spool is closed")
 
-var errTodo = errors.New("spool: not built yet")
+// Spool is one log of opaque frames with any number of cursors. All methods may
+// be called from any goroutine.
+//
+// Locks are taken in this order: app, Lane.mu, Cursor.mu, mu. I/O happens
+// under app (writes), Lane.mu (reads) and Cursor.mu (slots), never under mu.
+type Spool struct {
+	dir  string
+	fs   FS
+	now  func() time.Time
+	log  *slog.Logger
+	lock io.Closer
+	pool chunks
 
-// Spool is one log of opaque frames with any number of cursors.
-type Spool struct{}
+	closed atomic.Bool
+	quit   chan struct{}
+	done   sync.WaitGroup
+	kick   chan struct{} // tells the background that a segment may go
+	trimAt atomic.Uint64 // a cursor that gets this far frees a segment
+	hungry atomic.Bool   // an Append waits for room
 
-// Open recovers the spool in dir, or makes it.
-func Open(dir string, o Options) (*Spool, error) { return nil, errTodo }
+	app      sync.Mutex // the write side; guards:
+	active   *segment   // takes the next record; nil: the next Append makes one
+	scratch  []byte
+	fail     error // why frames go to memory; nil: they go to disk
+	lastTry  time.Time
+	headFile slots
+	headBad  bool // HEAD must be created yet
 
-// Append writes one frame of so many items and returns its number.
-func (s *Spool) Append(ctx context.Context, frame []byte, items int) (Seq, error) { return 0, errTodo }
+	syncing sync.Mutex // one Sync at a time
 
-// Sync makes everything appended so far survive a power cut.
-func (s *Spool) Sync() error { return errTodo }
+	mu      sync.Mutex // guards what writers and readers share:
+	o       Options
+	segs    []*segment
+	bytes   int64 // of segs
+	head    mark  // behind the newest frame
+	removed mark  // frames before it were removed by the spool itself
+	synced  Seq
+	tailGap Fate // of what is missing between segs and mem, or head
+	newest  int64
+	dirty   bool // appended since the last Sync
+	names   bool // files were made since the last Sync
+	mem     []memFrame
+	memSize int64
+	why     string // Stats.Degraded
+	cursors map[string]*Cursor
+	waiting []*Lane       // to be rung at the next Append
+	room    chan struct{} // closed when room may have come; nil if nobody waits
 
-// Newest returns the number of the newest frame, 0 if there was none yet.
-func (s *Spool) Newest() Seq { return 0 }
-
-// Scan calls f for every frame that can be read behind after, oldest first. A
-// frame is valid during the call only. An error of f ends the scan and is returned.
-func (s *Spool) Scan(after Seq, f func(seq Seq, frame []byte) error) error { return errTodo }
-
-// Tail returns the number behind which at most bytes of frames follow: where a
-// Scan of about the newest so many bytes begins.
-func (s *Spool) Tail(bytes int64) Seq { return 0 }
-
-// From says where a new cursor begins. The zero From is now: only frames
-// appended from here on.
-type From struct {
-	At     time.Time // the first frame appended at or after At
-	Oldest bool      // the oldest frame there is
+	writeFailures, syncFailures, readFailures, cursorFailures atomic.Int64
+	badRecords, badSegments, badCursors, badBytes, evicted    atomic.Int64
 }
 
-// Cursor opens the cursor of that name where it was, or a new one at from.
-func (s *Spool) Cursor(name string, from From) (*Cursor, error) { return nil, errTodo }
+// memFrame is a frame that the disk has not taken yet.
+type memFrame struct {
+	h     header
+	frame []byte
+}
+
+// Open recovers the spool in dir, or makes it. It takes the directory's lock,
+// reads the newest segment and the cursors, and nothing else, so it takes the
+// same time whatever is spooled. Damage never makes it fail; a directory that
+// cannot be used does, with a sentence that says what to do.
+func Open(dir string, o Options) (*Spool, error) {
+	s := &Spool{
+		dir: dir, fs: o.FS, now: o.Now, log: o.Log, o: o,
+		head: mark{seq: 1}, removed: mark{seq: 1}, tailGap: Damaged,
+		cursors: map[string]*Cursor{},
+		kick:    make(chan struct{}, 1), quit: make(chan struct{}),
+	}
+	if s.fs == nil {
+		s.fs = disk{}
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if err := s.fs.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("make spool directory %s: %w: give the agent a data_dir it may write to", dir, err)
+	}
+	lock, err := s.fs.Lock(dir + "/" + lockName)
+	if err != nil {
+		if held := (*HeldError)(nil); errors.As(err, &held) {
+			return nil, held
+		}
+		return nil, fmt.Errorf("lock spool %s: %w: give the agent a data_dir it may write to", dir, err)
+	}
+	s.lock = lock
+	if err := s.recover(); err != nil {
+		s.closeFiles()
+		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), lock.Close())
+	}
+	s.retrim()
+	s.done.Go(s.background)
+	return s, nil
+}
+
+// recover finds out what the directory holds, and where it ends.
+func (s *Spool) recover() error {
+	entries, err := s.fs.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return cmp.Compare(a.Name, b.Name) })
+	s.headBad = true
+	for _, e := range entries {
+		path := s.dir + "/" + e.Name
+		switch {
+		case e.Name == headName:
+			if err := s.recoverHead(path, e.Size); err != nil {
+				return err
+			}
+		case strings.HasSuffix(e.Name, badSuffix):
+			s.badBytes.Add(e.Size)
+		case strings.HasSuffix(e.Name, tmpSuffix):
+			_ = s.fs.Remove(path) // a file that was never finished; in the way of nobody
+		case strings.HasSuffix(e.Name, segSuffix):
+			first, ok := parseSegName(e.Name)
+			if !ok {
+				continue // not ours
+			}
+			g := newSegment(s.dir, first)
+			g.size = e.Size
+			s.segs = append(s.segs, g)
+			s.bytes += e.Size
+		case strings.HasSuffix(e.Name, curSuffix):
+			if name, ok := parseCurName(e.Name); ok {
+				if err := s.recoverCursor(name, path, e.Size); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if err := s.recoverTail(); err != nil {
+		return err
+	}
+	for i, g := range s.segs { // what an earlier process had no time to sync
+		g.unsynced = i+1 == len(s.segs) || s.segs[i+1].first > s.synced
+		s.dirty = s.dirty || g.unsynced
+	}
+	return s.recoverPlaces()
+}
+
+func (s *Spool) recoverHead(path string, size int64) error {
+	f, err := s.openSlots(path)
+	if err != nil {
+		return err
+	}
+	p, ok := s.headFile.open(f)
+	h, valid := parseHeadPlace(p)
+	if !ok || !valid {
+		s.headFile.close()
+		s.renameBad(path, size)
+		s.log.Warn("spool's HEAD file is damaged; the segments and cursors say where the spool ends", "file", path)
+		return nil
+	}
+	s.headBad = false
+	s.head, s.removed, s.synced = h.head, h.removed, h.synced
+	return nil
+}
+
+// openSlots opens a file of slots; on a read-only disk for reading, so that an
+// agent can at least tell what it holds.
+func (s *Spool) openSlots(path string) (File, error) {
+	f, err := s.fs.Open(path, os.O_RDWR)
+	if errors.Is(err, syscall.EROFS) {
+		f, err = s.fs.Open(path, os.O_RDONLY)
+	}
+	return f, err
+}
+
+// recoverTail finds the end of the newest segment that holds anything.
+func (s *Spool) recoverTail() error {
+	for len(s.segs) > 0 {
+		g := s.segs[len(s.segs)-1]
+		t, err := s.scanTail(g)
+		if err != nil {
+			return err
+		}
+		if t.empty {
+			// A segment that was being made: it has held nothing yet.
+			s.unlist(g, mark{})
+			s.discard(g)
+			continue
+		}
+		if t.start.seq == 0 {
+			s.setAside(g, errUnreadable)
+			continue
+		}
+		g.start, g.end, g.created, g.youngest = t.start, t.end, t.created, t.youngest
+		if t.evicts {
+			g.gap = Evicted
+		}
+		s.newest = t.youngest
+		if t.end.seq < s.head.seq {
+			t.clean = false // the records that HEAD knows of are missing
+		}
+		s.head = later(s.head, t.end)
+		if t.clean {
+			s.active = g
+		} else {
+			g.release()
+		}
+		return nil
+	}
+	return nil
+}
+
+func later(a, b mark) mark { return mark{max(a.seq, b.seq), max(a.total, b.total)} }
+
+// tail is what scanTail finds.
+type tail struct {
+	segHeader
+	end      mark
+	youngest int64
+	empty    bool // no record, and nothing that could have been one
+	clean    bool // may be appended to; the segment's file is then acquired for writing
+}
+
+// scanTail reads the newest segment with all its checksums, and cuts a torn
+// record off its end. Unless it is empty or has no start, g is acquired.
+func (s *Spool) scanTail(g *segment) (t tail, err error) {
+	f, err := s.fs.Open(g.path, os.O_RDWR)
+	writable := err == nil
+	if errors.Is(err, syscall.EROFS) {
+		f, err = s.fs.Open(g.path, os.O_RDONLY)
+	}
+	if err != nil {
+		return t, err
+	}
+	defer func() {
+		if t.start.seq == 0 || t.empty {
+			_ = f.Close()
+			return
+		}
+		g.f, g.refs = f, 1
+	}()
+	top := mark{maxTotal, maxTotal}
+	h, bad, err := readSegHeader(f, g, g.size, top, &s.pool)
+	if bad {
+		t.empty = isZero(f, g.size)
+		if g.size > headLen && !t.empty {
+			s.noteBad(g, 0)
+		}
+		t.empty = t.empty || g.size <= headLen
+	}
+	if err != nil {
+		return t, nil // nothing in it can be read
+	}
+	t.segHeader, t.end, t.clean = h, h.start, !bad && writable
+	w := newWalker(&s.pool, g.first)
+	w.f, w.size, w.max = f, g.size, top
+	defer w.win.drop()
+	for {
+		place := w.off
+		r, is, err := w.header()
+		if err != nil {
+			s.readFailures.Add(1)
+			is = w.resync()
+		}
+		switch is {
+		case isRecord:
+			_, ok, err := w.body(r)
+			if !ok || err != nil {
+				s.noteBad(g, place)
+				t.clean = false
+			}
+			t.end = later(t.end, r.to())
+			t.youngest = max(t.youngest, r.time)
+			w.pass(r)
+		case isHole:
+			s.noteBad(g, place)
+			t.clean = false
+		case isJunk:
+			s.noteBad(g, place)
+			t.clean = false
+			return t, nil
+		case isTorn:
+			if t.clean && f.Truncate(w.off) != nil {
+				s.writeFailures.Add(1)
+				t.clean = false
+			}
+			if t.clean {
+				s.bytes -= g.size - w.off
+				g.size = w.off
+			}
+			return t, nil
+		case isEnd:
+			return t, nil
+		}
+	}
+}
+
+// isZero reports whether the first size bytes of f are zeros, as after a power
+// cut that kept a file's length and lost its bytes.
+func isZero(f File, size int64) bool {
+	p := make([]byte, 64<<10)
+	for off := int64(0); off < size; off += int64(len(p)) {
+		n := int(min(int64(len(p)), size-off))
+		if m, _ := f.ReadAt(p[:n], off); m < n {
+			return false
+		}
+		for _, b := range p[:n] {
+			if b != 0 {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// Newest returns the number of the newest frame, 0 if there was none yet.
+func (s *Spool) Newest() Seq {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.head.seq - 1
+}
 
 // Cursors returns the names of all cursors, open or not, in order.
-func (s *Spool) Cursors() []string { return nil }
+func (s *Spool) Cursors() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.cursors))
+}
 
-// Forget deletes a cursor. It returns the cursor's final books, in which all
-// that was waiting is Evicted, and its In.
-func (s *Spool) Forget(name string) (Books, int64, error) { return Books{}, 0, errTodo }
-
-// SetOptions changes MaxBytes, MaxAge, Retain, WhenFull and SyncEvery.
-func (s *Spool) SetOptions(o Options) {}
+// SetOptions changes MaxBytes, MaxAge, Retain, WhenFull and SyncEvery; the other
+// fields of o are ignored. What is too much at once goes at once.
+func (s *Spool) SetOptions(o Options) {
+	s.app.Lock()
+	s.mu.Lock()
+	s.o.MaxBytes, s.o.MaxAge, s.o.Retain, s.o.WhenFull, s.o.SyncEvery = o.MaxBytes, o.MaxAge, o.Retain, o.WhenFull, o.SyncEvery
+	s.mu.Unlock()
+	if !s.closed.Load() {
+		s.makeRoom(0)
+		s.evictAged()
+		s.retrim()
+	}
+	s.app.Unlock()
+	s.signalRoom()
+	s.wakeBackground()
+}
 
 // Stats describes the spool as it stands.
 type Stats struct {
@@ -96,106 +410,108 @@ type Stats struct {
 	MemoryFrames int64
 	FreeDisk     int64 // bytes we may still write; -1 if unknown
 
-	WriteFailures  int64 // segments or frames that could not be written at once
+	// Since Open:
+	WriteFailures  int64 // segments or frames that could not be written at once, files that could not be removed
 	SyncFailures   int64
 	ReadFailures   int64
 	CursorFailures int64 // slots of cursors that could not be written at once
 	BadRecords     int64 // damaged places met
-	BadSegments    int64 // files set aside as *.bad, over the life of this process
-	BadCursors     int64 // cursor files set aside as *.bad; such a cursor began anew at the oldest frame
-	BadBytes       int64 // of all *.bad files; no part of Bytes
-	EvictedBytes   int64 // of segments removed before every cursor had read them
+	BadSegments    int64 // segments kept as *.bad because of damage
+	BadCursors     int64 // cursor files kept as *.bad; such a cursor began anew at the oldest frame
+	EvictedBytes   int64 // of segments and memory given up before every cursor had read them
+
+	BadBytes int64 // of all *.bad files; no part of Bytes, for nobody but a person deletes them
 }
 
 // Stats returns how the spool stands.
-func (s *Spool) Stats() Stats { return Stats{} }
-
-// Close syncs, and gives the directory up.
-func (s *Spool) Close() error { return errTodo }
-
-// Cursor is one reader's place in the spool, and its books.
-type Cursor struct{ live, backlog Lane }
-
-// Lane hands out frames of one part of what waits for a cursor.
-type Lane struct{}
-
-// Lag says how far behind a cursor is and what became of the rest.
-//
-//	In == Books.Sum() + Waiting
-type Lag struct {
-	In      int64     // items appended since the cursor began
-	Waiting int64     // items not done yet, those handed out included
-	Frames  int64     // frames not done yet
-	Bytes   int64     // estimate of what is still to be read from disk
-	Oldest  time.Time // append time of the oldest frame not done, to within a segment; zero if none
-	Books   Books     // of all frames done, those done out of order included
-	Ranges  int       // runs of frames not done: 1, and one more for each Split that is not worked off
-	Reset   bool      // the cursor's file was damaged: the books began anew at the oldest frame
+func (s *Spool) Stats() Stats {
+	s.mu.Lock()
+	var oldest *segment
+	if len(s.segs) > 0 {
+		oldest = s.segs[0]
+	}
+	s.mu.Unlock()
+	if oldest != nil {
+		_, _ = s.load(oldest) // if that does not work, the time stays unknown
+	}
+	free, err := s.fs.Free(s.dir)
+	if err != nil {
+		free = -1
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := Stats{
+		Items: int64(s.head.total), Frames: int64(s.head.seq - 1),
+		Bytes: s.bytes, Segments: len(s.segs), Newest: timeOf(s.newest),
+		Degraded: s.why, MemoryBytes: s.memSize, MemoryFrames: int64(len(s.mem)), FreeDisk: free,
+		WriteFailures: s.writeFailures.Load(), SyncFailures: s.syncFailures.Load(),
+		ReadFailures: s.readFailures.Load(), CursorFailures: s.cursorFailures.Load(),
+		BadRecords: s.badRecords.Load(), BadSegments: s.badSegments.Load(), BadCursors: s.badCursors.Load(),
+		EvictedBytes: s.evicted.Load(), BadBytes: s.badBytes.Load(),
+	}
+	switch {
+	case oldest != nil && s.newest != 0:
+		st.Oldest = timeOf(oldest.created)
+	case len(s.mem) > 0:
+		st.Oldest = timeOf(s.mem[0].h.time)
+	}
+	return st
 }
 
-// Name returns the name the cursor was opened under.
-func (c *Cursor) Name() string { return "" }
-
-// Live returns the lane of what came since the last Split; of everything, if there was none.
-func (c *Cursor) Live() *Lane { return &c.live }
-
-// Backlog returns the lane of what was waiting at each Split, oldest first.
-func (c *Cursor) Backlog() *Lane { return &c.backlog }
-
-// Next returns the next frame, waiting for one if need be. The frame is
-// read-only and valid until its Done.
-func (l *Lane) Next(ctx context.Context) (seq Seq, frame []byte, err error) { return 0, nil, errTodo }
-
-// TryNext is Next without the waiting.
-func (l *Lane) TryNext() (seq Seq, frame []byte, ok bool, err error) { return 0, nil, false, errTodo }
-
-// Done settles one frame, in any order, from any goroutine: b says what became of its items.
-func (l *Lane) Done(seq Seq, b Books) error { return errTodo }
-
-// Split moves all that waits in the live lane to the backlog lane.
-func (c *Cursor) Split() bool { return false }
-
-// Lag returns how the cursor stands.
-func (c *Cursor) Lag() Lag { return Lag{} }
-
-// AddTwice books n items as perhaps sent twice.
-func (c *Cursor) AddTwice(n int64) {}
-
-// Report is what List and Verify find.
-type Report struct {
-	Segments []SegmentReport
-	Cursors  []CursorReport
-	Damage   []Damage
+// timeOf turns Unix ms into a time; 0 is the zero time.
+func timeOf(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
 }
 
-// SegmentReport describes one segment.
-type SegmentReport struct {
-	File                 string
-	First                Seq
-	Frames, Items, Bytes int64
-	FirstTime, LastTime  time.Time
+// Close syncs, and gives the directory up. Calls that wait return ErrClosed.
+// Frames handed out stay valid. An error says what may not survive.
+func (s *Spool) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	close(s.quit)
+	s.done.Wait()
+	s.app.Lock()
+	var err error
+	if !s.flush() {
+		s.mu.Lock()
+		items := s.head.total - s.mem[0].h.total
+		err = fmt.Errorf("close spool %s: %d frames with %d items are in memory only and go with the process: %w", s.dir, len(s.mem), items, s.fail)
+		s.mu.Unlock()
+	}
+	s.app.Unlock()
+	err = errors.Join(err, s.Sync())
+	s.app.Lock()
+	s.writeHead()
+	s.app.Unlock()
+	s.signalRoom()
+	for _, c := range s.allCursors() {
+		c.close()
+	}
+	s.closeFiles()
+	return errors.Join(err, s.lock.Close())
 }
 
-// CursorReport describes one cursor.
-type CursorReport struct {
-	Name    string
-	Next    Seq // lowest frame not done
-	In      int64
-	Waiting int64
-	Books   Books
-	Ranges  int
+func (s *Spool) closeFiles() {
+	s.app.Lock()
+	defer s.app.Unlock()
+	if s.active != nil {
+		s.active.release()
+		s.active = nil
+	}
+	s.headFile.close()
+	for _, c := range s.allCursors() {
+		c.mu.Lock()
+		c.file.close()
+		c.mu.Unlock()
+	}
 }
 
-// Damage is one place that cannot be read, and what it costs.
-type Damage struct {
-	File          string
-	Offset        int64
-	What          string
-	Frames, Items int64
+func (s *Spool) allCursors() []*Cursor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.cursors))
 }
-
-// List describes the spool in dir without reading its frames.
-func List(dir string) (Report, error) { return Report{}, errTodo }
-
-// Verify reads the whole spool in dir and checks every checksum.
-func Verify(dir string) (Report, error) { return Report{}, errTodo }
