@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -250,7 +249,7 @@ func oldest(lines []sentLine, n int) (items int, proven bool) {
 	}
 	slices.Sort(times)
 	limit := times[n-1]
-	if n < len(times) && times[n] == limit || limit == math.MaxInt64 {
+	if n < len(times) && times[n] == limit {
 		return 0, false
 	}
 	for _, l := range lines {

@@ -28,7 +28,8 @@
 //  1. Encode depends on the batch alone, and what it writes of an item on
 //     neither end of the body: an item sent again overwrites itself.
 //  2. A field has one type for ever: float, but for the integers of syslog and
-//     for texts. NaN and infinities are skipped and counted.
+//     for texts. NaN and infinities are skipped and counted. (Telegraf writes
+//     many as integers, so the two must not share a database.)
 //  3. Two lines of one stream have different times (spread.go).
 //  4. What is written reads back as what was meant, by every reader (line.go).
 //  5. A partial write is booked as what the server's words prove; where they do

@@ -286,7 +286,10 @@ func traffic(measurement string, rename [2]string, io, packets, errs, dropped st
 // table finds the row of a metric. It is built once and never written again.
 type table struct {
 	host, docker, pod map[string]*field
-	protocol          field // of system.network.PROTOCOL.COUNTER, whose names the kernel chooses
+
+	// Of system.network.PROTOCOL.COUNTER, whose names the kernel chooses: without
+	// and with the label that tells IPv4 from IPv6.
+	protocol, protocolOf field
 }
 
 func newTable() *table {
@@ -297,10 +300,11 @@ func newTable() *table {
 		}
 		return m
 	}
-	return &table{
-		host: index(hostFields()), docker: index(dockerFields()), pod: index(podFields()),
-		protocol: field{measurement: "net", tag: tag{key: "interface", value: "all"}},
-	}
+	t := &table{host: index(hostFields()), docker: index(dockerFields()), pod: index(podFields())}
+	t.protocol = field{measurement: "net", tag: tag{key: "interface", value: "all"}}
+	t.protocolOf = t.protocol
+	t.protocolOf.fold[0] = signal.LabelNetType
+	return t
 }
 
 // place is where a sample is written: its row, and what became of its folded
@@ -324,6 +328,9 @@ func (t *table) of(d *signal.Desc) (p place) {
 	case strings.HasPrefix(d.Name, "system."):
 		if p.field = t.host[d.Name]; p.field == nil && protocolCounter(d.Name) != "" && signal.Lookup(d.Labels, signal.LabelInterface) == "" {
 			p.field = &t.protocol
+			if signal.Lookup(d.Labels, signal.LabelNetType) != "" {
+				p.field = &t.protocolOf
+			}
 		}
 	case strings.HasPrefix(d.Name, "container."):
 		if signal.Lookup(d.Labels, signal.LabelPod) == "" {
@@ -394,13 +401,16 @@ func protocolCounter(name string) string {
 // appendName appends the name of d's field: the row's, with the values of the
 // folded labels in their places.
 func (p *place) appendName(dst []byte, d *signal.Desc) []byte {
-	if p.name == "" { // Telegraf writes tcp_retranssegs
-		rest := protocolCounter(d.Name)
-		for i := 0; i < len(rest); i++ {
-			switch c := rest[i]; c {
-			case '.':
-				dst = append(dst, '_')
-			case '_':
+	if p.name == "" { // Telegraf writes tcp_retranssegs; ip6_inreceives is in its manner
+		proto, counter, _ := strings.Cut(protocolCounter(d.Name), ".")
+		dst = append(dst, proto...)
+		if p.values[0] == "ipv6" {
+			dst = append(dst, '6')
+		}
+		dst = append(dst, '_')
+		for i := 0; i < len(counter); i++ {
+			switch c := counter[i]; c {
+			case '_', '.':
 			default:
 				dst = append(dst, c)
 			}
