@@ -1,15 +1,18 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/influxdata/influxdb"
@@ -36,6 +39,7 @@ type engine struct {
 	mapper  *coordinator.PointsWriter // for MapShards only: see write
 	queries *query.Executor
 	expiry  *retention.Service
+	broken  atomic.Bool // a file takes no more: see func broken
 }
 
 // tuning returns the engine's options. They trade peak ingest, of which a node
@@ -81,6 +85,9 @@ func openEngine(cfg Config, stats *Stats, log *slog.Logger) (e *engine, err erro
 	e.shards.EngineOptions.EngineVersion = options.Engine
 	e.shards.EngineOptions.IndexVersion = options.Index
 	e.shards.WithLogger(zlog)
+	if err := newSegments(options.WALDir); err != nil {
+		return nil, err
+	}
 	if err := e.shards.Open(); err != nil {
 		return nil, fmt.Errorf("store: open %s: %w; move the directory away to start anew", options.Dir, err)
 	}
@@ -121,7 +128,56 @@ func openEngine(cfg Config, stats *Stats, log *slog.Logger) (e *engine, err erro
 	return e, nil
 }
 
-// close writes out what is in memory and ends the engine's goroutines.
+// newSegments puts an empty file behind the last one of each shard's write-ahead
+// log, so that the engine begins a new file instead of going on in the last.
+//
+// It must, because the engine (1.13.2, tsm1's WAL.Open and CacheLoader.Load)
+// first opens the last file for writing at its end and only then cuts a torn
+// record off that end: the next record is written behind a hole, and at the next
+// start all behind the hole is cut off too. A kill amid a write, and another
+// some minutes later, would so take points that were acknowledged in between.
+func newSegments(walDir string) error {
+	files, err := filepath.Glob(filepath.Join(walDir, "*", "*", "*", "_*.wal")) // database, policy, shard
+	if err != nil {
+		return fmt.Errorf("store: list %s: %w", walDir, err)
+	}
+	last := map[string]int{} // number of the last file, by directory
+	for _, f := range files {
+		n, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "_"), ".wal"))
+		if err == nil { // else it is none of the engine's
+			last[filepath.Dir(f)] = max(last[filepath.Dir(f)], n)
+		}
+	}
+	for dir, n := range last {
+		f, err := os.OpenFile(filepath.Join(dir, fmt.Sprintf("_%05d.wal", n+1)), os.O_CREATE|os.O_WRONLY, 0o666)
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return fmt.Errorf("store: begin a new log in %s: %w; free some space on this disk", dir, err)
+		}
+	}
+	return nil
+}
+
+// broken says whether err means that a file of the engine can take no more. The
+// writers of its logs (points, index, series) remember their first error, of a
+// full disk say, for good: they take writes again only after they were opened
+// anew. The engine wraps the cause as text, so text is all there is to go by.
+func broken(err error) bool {
+	text := err.Error()
+	for _, mark := range [...]string{
+		"error writing WAL", "error rolling WAL", "error syncing wal", ".wal: ",
+		syscall.ENOSPC.Error(), syscall.EDQUOT.Error(), syscall.EIO.Error(), syscall.EROFS.Error(), syscall.EFBIG.Error(),
+	} {
+		if strings.Contains(text, mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// close ends the engine's goroutines and closes its files.
 func (e *engine) close() error { return errors.Join(e.shards.Close(), e.meta.Close()) }
 
 // ensure creates the database and its default policy where they are missing.
@@ -153,20 +209,8 @@ func (e *engine) applyRetention() error {
 	return e.meta.UpdateRetentionPolicy(db.Name, rp.Name, &meta.RetentionPolicyUpdate{Duration: &e.cfg.Retention, ShardGroupDuration: &auto}, true)
 }
 
-// expire drops shards past their retention, at once and then every ten minutes.
-// The engine's own loop would make the first check half an hour after a start.
-func (e *engine) expire(ctx context.Context) {
-	t := time.NewTicker(10 * time.Minute)
-	defer t.Stop()
-	for {
-		e.guarded(e.expiry.DeletionCheck)
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
-}
+// expire drops shards past their retention.
+func (e *engine) expire() { e.guarded(e.expiry.DeletionCheck) }
 
 // guarded calls f and survives its panic.
 func (e *engine) guarded(f func()) {
@@ -227,6 +271,9 @@ func (e *engine) write(db, rp string, points []models.Point) (refused refusal, e
 			refused.dropped += len(mapping.Points[id])
 			refused.reasons = append(refused.reasons, fmt.Sprintf("shard %d is pending deletion", id))
 		default:
+			if broken(err) && e.broken.CompareAndSwap(false, true) {
+				e.log.Error("the store cannot write its files; writes are refused until it can", "dir", e.cfg.Dir, "error", err)
+			}
 			return refused, err
 		}
 	}

@@ -33,18 +33,6 @@ func (s *Store) routes() http.Handler {
 	return mux
 }
 
-// enter counts a request in, unless the store is closed. The caller calls
-// s.active.Done when it is through.
-func (s *Store) enter() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return false
-	}
-	s.active.Add(1)
-	return true
-}
-
 // guard is what every request passes first.
 func (s *Store) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,7 +44,7 @@ func (s *Store) guard(next http.Handler) http.Handler {
 			answerError(w, http.StatusServiceUnavailable, errClosed.Error())
 			return
 		}
-		defer s.active.Done()
+		defer s.leave()
 		if why := foreign(r); why != "" {
 			s.Stats.Foreign.Add(1)
 			answerError(w, http.StatusForbidden, why)

@@ -53,10 +53,12 @@ func (s *Store) serveQuery(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if q.async {
-		s.active.Add(1) // not the first: this request is in
-		go func() {
-			defer s.active.Done()
+		go func() { // ends when its query does, which Close brings about
 			defer func() { <-s.running }()
+			if !s.enter() {
+				return
+			}
+			defer s.leave()
 			_ = s.run(context.WithoutCancel(r.Context()), q, func(*query.Result) error { return nil }) // asked not to know
 		}()
 		w.WriteHeader(http.StatusNoContent)

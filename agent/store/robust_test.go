@@ -141,10 +141,11 @@ func TestCloseEndsQueriesAndRefusesRequests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entered := make(chan struct{})
+	entered, leave := make(chan struct{}), make(chan struct{})
 	s.engine.queries.StatementExecutor = execute(func(ctx *query.ExecutionContext, _ influxql.Statement) error {
 		close(entered)
 		<-ctx.Done()
+		<-leave
 		return ctx.Err()
 	})
 	ask := func() string {
@@ -160,9 +161,18 @@ func TestCloseEndsQueriesAndRefusesRequests(t *testing.T) {
 		}
 	})
 	<-entered
-	if err := s.Close(); err != nil {
-		t.Error(err)
+	wg.Go(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 300 { // while the query lives, Close waits and the directory stays locked
+		if s, err := Open(cfg, quiet()); err == nil {
+			s.Close()
+			t.Fatal("Close did not wait for the query")
+		}
 	}
+	close(leave)
 	wg.Wait()
 	if got := ask(); !strings.Contains(got, "the embedded store is closed") {
 		t.Errorf("after close: %q", got)
@@ -212,5 +222,47 @@ func TestTheEnginesWarningsBecomeOurs(t *testing.T) {
 		!strings.Contains(lines[0], `level=WARN msg="the store's engine reports" text="disk slow" service=x shard=7`) ||
 		!strings.Contains(lines[1], `level=ERROR msg="the store's engine reports" text="disk full" service=x`) {
 		t.Errorf("logged:\n%s", out.String())
+	}
+}
+
+func TestABrokenEngineIsMended(t *testing.T) {
+	for _, text := range []string{ // as seen on a full disk
+		"engine: error writing WAL entry: write /d/wal/causeway/autogen/1/_00002.wal: no space left on device",
+		"[shard 1] error rolling WAL segment: error opening new segment file",
+		"open /d/data/causeway/_series/05/0001: no space left on device",
+		"write /d/wal/causeway/autogen/1/_00002.wal: no space left on device",
+	} {
+		if !broken(errors.New(text)) {
+			t.Errorf("not taken for broken: %s", text)
+		}
+	}
+	if broken(errors.New("engine: cache-max-memory-size exceeded: (5/4)")) {
+		t.Error("a full cache is taken for broken")
+	}
+	s, err := Open(config(t), quiet())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	write := func() {
+		t.Helper()
+		if status, out := ask(t, s, "POST", "/write?db=causeway", strings.NewReader("m v=1")); status != 204 {
+			t.Errorf("%d %s", status, out)
+		}
+	}
+	write()
+	old := s.engine
+	s.mend()
+	if s.engine != old {
+		t.Error("a sound engine was reopened")
+	}
+	old.broken.Store(true)
+	s.mend()
+	if s.engine == old || s.engine.broken.Load() {
+		t.Error("the broken engine was not reopened")
+	}
+	write()
+	if _, out := ask(t, s, "GET", "/query?db=causeway&q=SELECT+count(v)+FROM+m", nil); !strings.Contains(string(out), ",2]") {
+		t.Errorf("after mending: %s", out)
 	}
 }

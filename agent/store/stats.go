@@ -43,7 +43,7 @@ func (s *Store) Usage(ctx context.Context) (Usage, error) {
 	if !s.enter() {
 		return Usage{}, errClosed
 	}
-	defer s.active.Done()
+	defer s.leave()
 	bytes, err := s.engine.shards.DiskSize()
 	if err != nil {
 		return Usage{}, fmt.Errorf("store: disk size: %w", err)

@@ -24,6 +24,9 @@
 //  5. The configured database exists, with a default retention policy, at all
 //     times: dropping it empties it.
 //  6. One process per directory, by lock.
+//  7. A full disk costs the writes that come meanwhile (500, to be sent again)
+//     and nothing else: once there is space, the store takes writes again by
+//     itself. The engine alone would need a restart.
 //
 // Goroutines: Run owns the server and the retention check and waits for both;
 // the engine has its own and Close waits for them. A body belongs to the
@@ -171,18 +174,21 @@ type Store struct {
 	cfg     Config
 	log     *slog.Logger
 	lock    *os.File
-	engine  *engine
 	handler http.Handler
 
 	running chan struct{} // one place per query that runs
 	writing chan struct{} // one place per body that is being parsed and stored
 	begun   time.Time
 
-	// mu guards all below.
-	mu     sync.Mutex
-	ln     net.Listener // nil while Run is not to be called without listening again
+	// life is held for reading while a request is served. It guards closed, and
+	// engine, which is exchanged when a broken one is reopened.
+	life   sync.RWMutex
 	closed bool
-	active sync.WaitGroup // requests and async queries; Add only under mu while not closed
+	engine *engine // nil only if Open failed
+
+	// mu guards ln.
+	mu sync.Mutex
+	ln net.Listener // nil while Run has it
 }
 
 // Open locks cfg.Dir, takes the port and opens what is kept there, which may
@@ -224,15 +230,21 @@ func Open(cfg Config, log *slog.Logger) (*Store, error) {
 func makeDir(dir string) error {
 	err := os.MkdirAll(dir, 0o750)
 	if err == nil {
-		probe := filepath.Join(dir, ".probe")
-		if err = os.WriteFile(probe, []byte("x"), 0o600); err == nil {
-			err = os.Remove(probe)
-		}
+		err = probe(dir, 1)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("store: directory %s cannot be written: the disk is full; free some space or set another data_dir", dir)
 	}
 	if err != nil {
 		return fmt.Errorf("store: directory %s cannot be written: %w; let the agent's user (uid %d) own it, or set another data_dir", dir, cause(err), os.Getuid())
 	}
 	return nil
+}
+
+// probe writes a file of size bytes to dir and removes it.
+func probe(dir string, size int) error {
+	f := filepath.Join(dir, ".probe")
+	return errors.Join(os.WriteFile(f, make([]byte, size), 0o600), os.Remove(f))
 }
 
 // cause takes the path off an error that is about to be printed beside it.
@@ -291,7 +303,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer wg.Wait()
 	stop, cancel := context.WithCancel(ctx)
 	defer cancel()
-	wg.Go(func() { s.engine.expire(stop) })
+	wg.Go(func() { s.tend(stop) })
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- srv.Serve(ln) })
 	select {
@@ -309,11 +321,12 @@ func (s *Store) Run(ctx context.Context) error {
 
 // listener hands the listener over to Run, and listens again if Run had it before.
 func (s *Store) listener() (net.Listener, error) {
+	if !s.enter() {
+		return nil, errClosed
+	}
+	defer s.leave()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return nil, errors.New("store: run after close")
-	}
 	ln := s.ln
 	if ln == nil {
 		var err error
@@ -325,27 +338,87 @@ func (s *Store) listener() (net.Listener, error) {
 	return ln, nil
 }
 
-// Close ends running queries, waits for requests under way, writes out what is
-// in memory and releases the directory. Nothing acknowledged depends on it.
-// Run must have returned. Close may be called twice.
-func (s *Store) Close() error {
-	s.mu.Lock()
+// enter begins the service of one request, unless the store is closed. The
+// caller calls leave when it is through, and does not enter again before.
+func (s *Store) enter() bool {
+	s.life.RLock()
 	if s.closed {
-		s.mu.Unlock()
+		s.life.RUnlock()
+		return false
+	}
+	return true
+}
+
+// leave ends the service of one request.
+func (s *Store) leave() { s.life.RUnlock() }
+
+// tend drops what is past its retention, at once and then every ten minutes, and
+// mends a broken engine, until ctx ends. (The engine's own loop would make its
+// first check half an hour after a start.)
+func (s *Store) tend(ctx context.Context) {
+	t := time.NewTicker(5 * time.Second)
+	defer t.Stop()
+	for n := 0; ; n++ {
+		if n%120 == 0 && s.enter() {
+			s.engine.expire()
+			s.leave()
+		}
+		s.mend()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// mend reopens the engine if it is broken and the disk can be written again.
+// Requests wait meanwhile; running queries are ended.
+func (s *Store) mend() {
+	if !s.enter() {
+		return
+	}
+	e := s.engine
+	s.leave()
+	if !e.broken.Load() || probe(s.cfg.Dir, 4<<20) != nil {
+		return
+	}
+	_ = e.queries.Close() // never errs
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
+		return
+	}
+	_ = e.close() // it is broken: what is acknowledged is in the log
+	again, err := openEngine(s.cfg, &s.Stats, s.log)
+	if err != nil {
+		s.log.Error("the store cannot be reopened", "error", err) // every five seconds, but the disk was just probed
+		return
+	}
+	s.engine = again
+	s.log.Info("the store takes writes again", "dir", s.cfg.Dir)
+}
+
+// Close ends running queries, waits for requests under way and releases the
+// directory. Nothing acknowledged depends on it. Run must have returned. Close
+// may be called twice.
+func (s *Store) Close() error {
+	s.life.RLock()
+	if s.engine != nil {
+		_ = s.engine.queries.Close() // never errs
+	}
+	s.life.RUnlock()
+	s.life.Lock()
+	defer s.life.Unlock()
+	if s.closed {
 		return nil
 	}
 	s.closed = true
-	ln := s.ln
-	s.ln = nil
-	s.mu.Unlock()
-
 	var errs []error
-	if ln != nil {
-		errs = append(errs, ln.Close())
+	if s.ln != nil {
+		errs = append(errs, s.ln.Close())
 	}
 	if s.engine != nil {
-		errs = append(errs, s.engine.queries.Close())
-		s.active.Wait()
 		errs = append(errs, s.engine.close())
 	}
 	errs = append(errs, s.lock.Close())
