@@ -304,8 +304,8 @@ func (s *Spool) makeRoom(n int64) bool {
 		}
 		if wait {
 			s.syncCursors()
-		}
-		if !s.evict(g) {
+			s.drop(g)
+		} else if !s.evict(g) {
 			return false
 		}
 	}
@@ -362,9 +362,7 @@ func (s *Spool) removeBefore(low Seq, keep int64) (removed int) {
 		if keep != math.MaxInt64 && s.youngest(g) > keep {
 			return removed
 		}
-		if !s.evict(g) {
-			return removed
-		}
+		s.drop(g)
 		removed++
 	}
 }
@@ -417,6 +415,14 @@ func (s *Spool) endOf(g *segment) (end mark, ok bool) {
 			return mark{}, false
 		}
 	}
+}
+
+// drop deletes a sealed segment that every cursor on disk is past.
+func (s *Spool) drop(g *segment) {
+	if s.unlist(g, mark{}) {
+		s.discard(g)
+	}
+	s.retrim()
 }
 
 // evict takes a sealed segment, the oldest, out of the spool. Cursors book what

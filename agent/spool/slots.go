@@ -71,8 +71,9 @@ func (t *slots) write(n int) error {
 	if t.f == nil {
 		return os.ErrClosed
 	}
-	p := sealSlot(t.buf[:slotHead+n], t.gen+1)
-	if _, err := t.f.WriteAt(p, int64((t.gen+1)%2)*slotEvery); err != nil {
+	sealSlot(t.buf[:slotHead+n], t.gen+1)
+	// The whole slot, whatever it holds: later ones must need no more space.
+	if _, err := t.f.WriteAt(t.buf[:], int64((t.gen+1)%2)*slotEvery); err != nil {
 		return err
 	}
 	t.gen++

@@ -147,6 +147,9 @@ func Open(dir string, o Options) (*Spool, error) {
 		s.closeFiles()
 		return nil, errors.Join(fmt.Errorf("open spool %s: %w", dir, err), lock.Close())
 	}
+	s.app.Lock()
+	s.writeHead() // made now, while there may be room, so that a full disk does not stop it later
+	s.app.Unlock()
 	s.retrim()
 	s.done.Go(s.background)
 	return s, nil
@@ -193,7 +196,7 @@ func (s *Spool) recover() error {
 	}
 	for i, g := range s.segs { // what an earlier process had no time to sync
 		g.unsynced = i+1 == len(s.segs) || s.segs[i+1].first > s.synced
-		s.dirty = s.dirty || g.unsynced
+		s.dirty, s.names = true, true // an earlier process may have died before it synced the directory
 	}
 	return s.recoverPlaces()
 }

@@ -30,6 +30,9 @@ func (s *Spool) Sync() error {
 		}
 	}
 	memory := len(s.mem)
+	// Frames that were accepted and are in no segment: only HEAD remembers that
+	// their numbers are used up.
+	ahead := len(s.segs) == 0 || s.segs[len(s.segs)-1].end != s.head
 	s.mu.Unlock()
 
 	var errs error
@@ -57,6 +60,12 @@ func (s *Spool) Sync() error {
 	s.app.Lock()
 	s.writeHead()
 	s.app.Unlock()
+	if ahead {
+		if err := s.headFile.sync(); err != nil {
+			s.syncFailures.Add(1)
+			errs = errors.Join(errs, fmt.Errorf("sync %s of spool %s: %w", headName, s.dir, err))
+		}
+	}
 	low, any, err := s.syncCursors()
 	errs = errors.Join(errs, err)
 	s.trim(low, any)
@@ -211,12 +220,13 @@ func (s *Spool) round(last *time.Time, every time.Duration, kicked bool) {
 	}
 }
 
-// idleTrim reports whether time alone may have made something go.
+// idleTrim reports whether something may go without a cursor's having moved:
+// for its age, or because of a restart or a new cursor.
 func (s *Spool) idleTrim(low Seq, any bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.segs) == 0 {
 		return false
 	}
-	return s.o.MaxAge > 0 || any && s.o.Retain > 0 && len(s.segs) > 1 && low >= s.segs[1].first
+	return s.o.MaxAge > 0 || any && len(s.segs) > 1 && low >= s.segs[1].first
 }
