@@ -129,7 +129,6 @@ func (t *criTaker) one(line []byte, rest, ends, off int64) {
 
 // record takes one record at off; size says how much text this turn may give.
 func (t *criTaker) record(raw []byte, rest, ends, off int64, size int) {
-	t.sum.read += int64(len(raw)) + rest + ends
 	rec, ok := parseCRI(raw)
 	if !ok {
 		rec = criRecord{text: raw, time: t.clock.from(t.now, 1)}
@@ -137,12 +136,14 @@ func (t *criTaker) record(raw []byte, rest, ends, off int64, size int) {
 	}
 	l := &t.s.lanes[rec.lane]
 	if off < l.from {
-		t.sum.again += int64(len(raw)) + rest + ends
+		n := int64(len(raw)) + rest + ends
+		t.sum.read, t.sum.again = t.sum.read+n, t.sum.again+n
 		return
 	}
 	t.touched[rec.lane] = true
 	t.sum.ends += ends
 	t.sum.framing += int64(len(raw) - len(rec.text))
+	t.sum.read += int64(len(raw)-len(rec.text)) + ends // the text counts as read once its line is whole
 	if rec.time == 0 {
 		rec.time = t.clock.from(t.now, 1)
 		t.sum.malformed++
@@ -180,6 +181,7 @@ func (t *criTaker) line(blk *signal.LogBlock, l *lane, time int64, text []byte, 
 		time = l.last + 1
 	}
 	l.last = time
+	t.sum.read += int64(len(text)) + rest
 	appendLine(blk, time, text, rest, t.maxLine, t.sum)
 	t.sum.lines++
 }

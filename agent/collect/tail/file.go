@@ -71,15 +71,19 @@ type file struct {
 	key    key
 	rule   *rule
 	family *family
-	poll   bool // no event tells of its growth
+	poll   bool // a link: neither an event nor the folder's listing tells of its growth
 
 	path    string // where it is now; the last known place if gone
 	gone    bool   // no path leads to it that the rules know
 	rotated bool   // its path is not the one its lines are labelled with
 	ignored bool   // left out on purpose
 	first   bool   // it was there when the rule was new: start decides
-	size    int64  // at the last stat
+	size    int64  // when it was opened or closed
 	mtime   time.Time
+	listed  struct { // as the last scan found it
+		size  int64
+		mtime time.Time
+	}
 
 	fh      *os.File // nil: closed, because idle, rotated or not yet readable
 	settled bool     // pos is decided

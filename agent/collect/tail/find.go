@@ -170,7 +170,7 @@ type candidate struct {
 	path    string
 	root    string // the path it is rotated from, or its own: what its lines are labelled with
 	sibling bool   // only a rotation's name makes it a candidate
-	poll    bool   // no event tells of its growth
+	poll    bool   // a link: neither an event nor the folder's listing tells of its growth
 	key     key
 	size    int64
 	mtime   time.Time
@@ -188,7 +188,8 @@ type finder struct {
 	refused map[string]string // path -> why it is not read
 }
 
-// wd is drain's callback for names; it returns the entry that an event is about.
+// event takes note of one event. It returns the inode that the event is about, if
+// a rule wants it.
 func (fd *finder) event(wd int, c change, name string) (key, bool) {
 	if wd < 0 {
 		fd.dirtyAll()
@@ -382,7 +383,7 @@ func (fd *finder) candidate(r *rule, d *dir, e *entry, last string, rooted func(
 	}
 	p := path.Join(d.path, e.name)
 	own, _ := path.Match(last, e.name)
-	c := candidate{rule: r, path: p, root: p, sibling: !own, poll: d.wd < 0 || e.link}
+	c := candidate{rule: r, path: p, root: p, sibling: !own, poll: e.link}
 	if name, ok := rotatedFrom(e.name); ok {
 		root := path.Join(d.path, name)
 		if match, _ := path.Match(last, name); match && (d.find(name) != nil || rooted(root)) {

@@ -38,6 +38,10 @@ func (t *Tailer) rescan(now time.Time) {
 			continue
 		}
 		f.round, f.gone, f.poll = round, false, c.poll
+		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
+			f.listed.size, f.listed.mtime = c.size, c.mtime
+			t.enqueue(f)
+		}
 		if f.path != c.path {
 			t.mu.Lock()
 			f.path = c.path

@@ -27,12 +27,13 @@ type position struct {
 	scan  int64           // [off, scan) holds no newline; scan >= off
 	edge  [edgeBytes]byte // what stands before next(); a file that differs there was rewritten
 	edgeN int
+	long  bool // [off, scan) is at least a chunk: scan goes on, or there would be no end
 	hole  bool // at the start after a truncation: leading NULs are a hole that the writer left, not text
 }
 
 // next is the first byte the next turn looks at.
 func (p *position) next() int64 {
-	if p.scan-p.off > rereadBytes {
+	if p.long || p.scan-p.off > rereadBytes {
 		return p.scan
 	}
 	return p.off
@@ -119,10 +120,12 @@ func turn(r io.ReaderAt, p *position, buf []byte, out taker, maxLine, limit int,
 			data, from, limit = data[i+1:], from+int64(i)+1, limit-1
 		}
 		took := out.lines(data, from, limit)
-		p.off = from + int64(took)
+		p.off, p.long = from+int64(took), false
 		if took < len(data) { // the limit was reached: whole lines are left over
 			o.more, end = true, p.off
 		}
+	} else {
+		p.long = p.long || o.more
 	}
 	p.scan = end
 	p.remember(buf[:n], base)

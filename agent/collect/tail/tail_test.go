@@ -101,7 +101,7 @@ func newHost(t *testing.T, files ...File) *host {
 func (h *host) start() *host {
 	h.Helper()
 	h.Tailer = New(h.cfg, h.spool, h.state, slog.New(slog.NewTextHandler(&h.log, nil)))
-	if err := h.open0(h.Context(), h.now); err != nil {
+	if err := h.begin(h.Context(), h.now); err != nil {
 		h.Fatal(err)
 	}
 	h.Cleanup(h.kill)

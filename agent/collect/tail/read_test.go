@@ -1,0 +1,122 @@
+package tail
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// readAll reads text through a buffer of chunk bytes, while it appears in steps
+// of the given lengths (over and over), and takes the last line without its end.
+func readAll(text []byte, steps []byte, chunk, maxLine, limit int) (lines []string, sum tally, err error) {
+	var p position
+	var c clock
+	buf := make([]byte, edgeBytes+chunk)
+	shown := 0
+	for i := 0; ; i++ {
+		if shown < len(text) && len(steps) > 0 {
+			shown = min(len(text), shown+int(steps[i%len(steps)]))
+		} else {
+			shown = len(text)
+		}
+		if i > 3*len(text) {
+			shown = len(text) // steps of nothing
+		}
+		for more := true; more; {
+			blk := signal.LogBlock{Start: p.off}
+			out := &plain{blk: &blk, maxLine: maxLine, clock: &c, sum: &sum}
+			o, err := turn(bytes.NewReader(text[:shown]), &p, buf[:p.edgeN+chunk], out, maxLine, limit, &sum)
+			if err != nil || o.replaced {
+				return nil, sum, fmt.Errorf("%w, replaced %v", err, o.replaced)
+			}
+			more = o.more
+			if !more && shown == len(text) {
+				if err := rest(bytes.NewReader(text), &p, out, maxLine, &sum); err != nil {
+					return nil, sum, err
+				}
+			}
+			for i := range blk.Lines {
+				l := blk.Line(i)
+				lines = append(lines, string(l.Text)+signal.Lookup(string(l.Attrs), LabelCut))
+			}
+		}
+		if shown == len(text) {
+			return lines, sum, nil
+		}
+	}
+}
+
+// wantLines is what the lines of text are, said in another way.
+func wantLines(text string, maxLine int) []string {
+	var want []string
+	for line := range strings.Lines(text) {
+		if body, ok := strings.CutSuffix(line, "\n"); ok {
+			line = body
+			if b, ok := strings.CutSuffix(body, "\r"); ok && len(b) <= maxLine {
+				line = b
+			}
+		}
+		cut := ""
+		if len(line) > maxLine {
+			n := maxLine
+			for n > 0 && n > maxLine-3 && !utf8.RuneStart(line[n]) {
+				n--
+			}
+			cut = fmt.Sprint(len(line) - n)
+			line = line[:n]
+		}
+		want = append(want, strings.ToValidUTF8(line, "\uFFFD")+cut)
+	}
+	return want
+}
+
+func checkRead(t *testing.T, text, steps []byte, chunk, maxLine, limit int) {
+	t.Helper()
+	got, sum, err := readAll(text, steps, chunk, maxLine, limit)
+	if err != nil {
+		t.Fatalf("text %q: %v", text, err)
+	}
+	if want := wantLines(string(text), maxLine); !slices.Equal(got, want) {
+		t.Fatalf("text %q, steps %v, chunk %d, max %d, limit %d:\n got %q\nwant %q", text, steps, chunk, maxLine, limit, got, want)
+	}
+	if sum.read != int64(len(text)) || sum.read != sum.body+sum.ends+sum.cut || sum.lines != int64(len(got)) {
+		t.Fatalf("text %q: the books do not balance: %+v", text, sum)
+	}
+}
+
+func TestAnyChunkingGivesTheSameLines(t *testing.T) {
+	long := strings.Repeat("0123456789", 2000)
+	for _, text := range []string{
+		"", "\n", "a", "a\n", "\r\n\r\n", "a\r\nb\nc", "a\rb\n\r", "ä€😀\n\xff\xfe\x80\n", "\x00\x00\na\x00\n",
+		long + "\nshort\n" + long + "\r\n", long, strings.Repeat("\n", 300), strings.Repeat("€", 5000) + "\nx",
+	} {
+		for _, steps := range [][]byte{nil, {1}, {7, 0, 250}} {
+			for _, chunk := range []int{1, 5, 64, 6000} {
+				for _, maxLine := range []int{3, 8, 1 << 20} {
+					for _, limit := range []int{1, 2, 1000} {
+						if len(text)/chunk > 2000 || len(steps) == 1 && len(text) > 1000 {
+							continue
+						}
+						checkRead(t, []byte(text), steps, chunk, maxLine, limit)
+					}
+				}
+			}
+		}
+	}
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add([]byte("one\r\ntwo\n\xff\n\nlast"), []byte{1, 3}, uint16(4), uint16(3), uint8(2))
+	f.Add([]byte(strings.Repeat("€", 3000)+"\n"), []byte{255}, uint16(64), uint16(7), uint8(9))
+	f.Fuzz(func(t *testing.T, text, steps []byte, chunk, maxLine uint16, limit uint8) {
+		if len(text) > 1<<14 || len(steps) > 64 {
+			return
+		}
+		checkRead(t, text, steps, 1+int(chunk), 1+int(maxLine), 1+int(limit))
+	})
+}

@@ -1,0 +1,175 @@
+package tail
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// cpu is the time this process has computed, user and system.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// reportCPU reports the megabytes of input per second of CPU.
+func reportCPU(b *testing.B, since time.Duration, n int64) {
+	used := cpu() - since
+	b.ReportMetric(float64(n)/1e6/used.Seconds(), "MB/cpu-s")
+}
+
+func benchTailer(b *testing.B, cfg Config, want int) {
+	b.Helper()
+	b.ReportAllocs()
+	began, dir := cpu(), b.TempDir()
+	for i := range b.N {
+		n := 0
+		ctx, cancel := context.WithCancel(b.Context())
+		t := New(cfg, &spool{forgets: true}, filepath.Join(dir, fmt.Sprint(i)), slog.New(slog.DiscardHandler))
+		err := t.Run(ctx, sinkFunc(func(_ context.Context, batch *signal.Batch) error {
+			if n += batch.Len(); n >= want {
+				cancel()
+			}
+			return nil
+		}))
+		if err != nil || n != want {
+			b.Fatalf("%v, %d lines, want %d", err, n, want)
+		}
+	}
+	b.StopTimer()
+	var size int64
+	_ = filepath.Walk(filepath.Dir(cfg.dirOfAll()), func(_ string, info os.FileInfo, _ error) error {
+		if info != nil && info.Mode().IsRegular() && strings.HasSuffix(info.Name(), ".log") {
+			size += info.Size()
+		}
+		return nil
+	})
+	b.SetBytes(size)
+	b.ReportMetric(float64(want), "lines/op")
+	reportCPU(b, began, size*int64(b.N))
+}
+
+// dirOfAll is the folder that holds the logs, with a name behind it.
+func (c Config) dirOfAll() string {
+	if len(c.Files) > 0 {
+		return c.Files[0].Path
+	}
+	return filepath.Join(c.Pods.Path, "x")
+}
+
+// BenchmarkPlain reads files of 200-byte lines into a Sink that discards them.
+func BenchmarkPlain(b *testing.B) {
+	for _, files := range []int{1, 50} {
+		b.Run(fmt.Sprint("files=", files), func(b *testing.B) {
+			dir := b.TempDir()
+			line := strings.Repeat("x", 199) + "\n"
+			lines := 1_000_000 / files
+			for i := range files {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".log")), bytes.Repeat([]byte(line), lines), 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cfg := Default()
+			cfg.Pods.Enabled = "false"
+			cfg.Files = []File{{Path: filepath.Join(dir, "*.log"), Start: "beginning"}}
+			b.ResetTimer()
+			benchTailer(b, cfg, files*lines)
+		})
+	}
+}
+
+// BenchmarkContainers is the same with records of a container runtime.
+func BenchmarkContainers(b *testing.B) {
+	dir := b.TempDir()
+	const files, lines = 50, 20_000
+	rec := "2026-11-23T10:00:00.123456789Z stdout F {" + strings.Repeat("y", 217) + "}\n"
+	for i := range files {
+		p := filepath.Join(dir, fmt.Sprintf("ns_pod-%d_uid", i), "app")
+		if err := os.MkdirAll(p, 0o755); err != nil {
+			b.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(p, "0.log"), bytes.Repeat([]byte(rec), lines), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	cfg := Default()
+	cfg.Pods.Path = dir
+	b.ResetTimer()
+	benchTailer(b, cfg, files*lines)
+}
+
+// BenchmarkIdle is a minute with ten thousand files that nobody writes to.
+func BenchmarkIdle(b *testing.B) {
+	for _, watched := range []bool{true, false} {
+		b.Run(fmt.Sprint("watched=", watched), func(b *testing.B) {
+			dir := b.TempDir()
+			for i := range 10_000 {
+				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".log")), []byte("old\n"), 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cfg := Default()
+			cfg.Pods.Enabled = "false"
+			cfg.Files = []File{{Path: filepath.Join(dir, "*.log")}}
+			mem, now := &spool{}, time.Now()
+			t := New(cfg, mem, b.TempDir(), slog.New(slog.DiscardHandler))
+			if err := t.begin(b.Context(), now); err != nil {
+				b.Fatal(err)
+			}
+			defer t.closeAll()
+			if !watched {
+				t.find.watch.close()
+				t.find.watch = nil
+			}
+			look := func() {
+				now = now.Add(sweepEvery)
+				if _, err := t.step(b.Context(), now, mem); err != nil {
+					b.Fatal(err)
+				}
+			}
+			look()
+			look()
+			b.ReportAllocs()
+			b.ResetTimer()
+			began := cpu()
+			for range b.N {
+				for range 60 {
+					look()
+				}
+			}
+			b.ReportMetric(100*(cpu()-began).Seconds()/float64(60*b.N), "%core")
+		})
+	}
+}
+
+// One more line costs no more allocations: a block is two, however many it holds.
+func TestALineAllocatesNothing(t *testing.T) {
+	f := func(lines int) float64 {
+		text := bytes.Repeat([]byte("a line of some length\n"), lines)
+		buf := make([]byte, edgeBytes+len(text))
+		return testing.AllocsPerRun(20, func() {
+			var p position
+			var sum tally
+			blk := signal.LogBlock{}
+			out := &plain{blk: &blk, maxLine: 1 << 20, clock: &clock{}, sum: &sum}
+			if _, err := turn(bytes.NewReader(text), &p, buf[:len(text)+1], out, 1<<20, 1<<20, &sum); err != nil || len(blk.Lines) != lines {
+				t.Fatal(err, len(blk.Lines))
+			}
+		})
+	}
+	if one, many := f(1), f(5000); many > one {
+		t.Errorf("%v allocations for a line, %v for 5000", one, many)
+	}
+}
