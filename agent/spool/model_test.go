@@ -463,4 +463,3 @@ func FuzzModel(f *testing.F) {
 		runModel(t, script)
 	})
 }
-
