@@ -1,0 +1,89 @@
+package config
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/causeway-agent/causeway/agent/collect/container"
+	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/tail"
+	"github.com/causeway-agent/causeway/exporters/influx"
+)
+
+// Collect is the section collect: one field for each collector that exists.
+type Collect struct {
+	// Host is layer 1: what the kernel says of this machine.
+	Host host.Config `yaml:"host"`
+	// Containers is layer 2: the containers of this machine.
+	Containers container.Config `yaml:"containers"`
+	// Logs are the files to follow.
+	Logs tail.Config `yaml:"logs"`
+}
+
+// defaultCollect returns what an empty section collect means.
+func defaultCollect() Collect {
+	return Collect{Host: host.Default(), Containers: container.Default(), Logs: tail.Default()}
+}
+
+// check returns every complaint about the section collect.
+func (c Collect) check() error {
+	return errors.Join(
+		under("host", c.Host.Check()),
+		under("containers", c.Containers.Check()),
+		under("logs", c.Logs.Check()),
+	)
+}
+
+// vendors lists the types of destinations.
+func vendors() []string { return []string{"influxdb"} }
+
+// laterTypes lists the types of the contract that this version does not have.
+func laterTypes() []string {
+	return []string{"datadog", "googlecloud", "stackdriver", "newrelic", "stdout"}
+}
+
+// newDestination returns the defaults of a destination of the given type.
+func newDestination(typ string) Destination {
+	d := Destination{Type: typ}
+	switch typ {
+	case "influxdb":
+		d.Influx = influx.Default()
+	}
+	return d
+}
+
+// room returns the Config that d.Type chooses, nil for an unknown type.
+func (d *Destination) room() any {
+	switch d.Type {
+	case "influxdb":
+		return &d.Influx
+	}
+	return nil
+}
+
+// roomType returns the type of the Config that a destination's type chooses, nil
+// for an unknown one.
+func roomType(typ string) reflect.Type {
+	room := (&Destination{Type: typ}).room()
+	if room == nil {
+		return nil
+	}
+	return reflect.TypeOf(room).Elem()
+}
+
+// checkRoom returns every complaint of the room that d.Type chooses.
+func (d Destination) checkRoom() error {
+	return d.room().(interface{ Check() error }).Check()
+}
+
+// later tells whether a key belongs to the contract and not to this version. A
+// key that a section's type has is found there first.
+func later(key string) bool {
+	return slices.ContainsFunc([]string{
+		"collect.prometheus", "collect.statsd", "collect.otlp", "collect.kubernetes",
+		"collect.logs.journald", "collect.logs.pods.exclude_namespaces",
+		"process.redact", "process.cardinality",
+	}, func(k string) bool { return key == k || strings.HasPrefix(key, k+".") })
+}
