@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -216,8 +217,8 @@ func TestWaitWaitsForTheSlowest(t *testing.T) {
 func TestAgeAndRetention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemFS()
-		var ahead time.Duration
-		o := Options{FS: m, SegmentBytes: 200, MaxAge: time.Hour, WhenFull: Wait, Now: func() time.Time { return time.Now().Add(ahead) }}
+		var ahead atomic.Int64
+		o := Options{FS: m, SegmentBytes: 200, MaxAge: time.Hour, WhenFull: Wait, Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }}
 		s := open(t, "/spool", o)
 		c := cursor(t, s, "a", From{})
 		put(t, s, 2)
@@ -231,9 +232,9 @@ func TestAgeAndRetention(t *testing.T) {
 			t.Fatalf("%+v", l)
 		}
 
-		ahead = 24 * time.Hour // a clock that is wrong for a moment
+		ahead.Store(int64(24 * time.Hour)) // a clock that is wrong for a moment
 		put(t, s, 1)
-		ahead = 0
+		ahead.Store(0)
 		put(t, s, 1)
 		time.Sleep(30 * time.Minute)
 		put(t, s, 1)
