@@ -109,7 +109,6 @@ func (r *reader) content(tree map[string]any, f field, path string) {
 		return
 	}
 	maps.DeleteFunc(r.origins, func(k string, _ origin) bool { return strings.HasPrefix(k, key+"[") })
-	maps.DeleteFunc(r.hidden, func(k string, _ []string) bool { return k == key || strings.HasPrefix(k, key+"[") })
 	r.origins[key] = o
 	delete(r.bad, key)
 	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: s}

@@ -331,7 +331,7 @@ func (r *reader) fill(out any, tree any, path string) {
 	}
 	for _, at := range all {
 		key := join(path, at.Name())
-		r.complain(r.place(key), key, redact(at.Unwrap().Error(), r.hide(key)), "")
+		r.complain(r.place(key), key, at.Unwrap().Error(), "")
 	}
 }
 

@@ -378,6 +378,9 @@ func TestVariablesThatAreWrongAreNamed(t *testing.T) {
 	f("CAUSEWAY_DESTINATIONS=x", "CAUSEWAY_DESTINATIONS: destinations: is a section; a variable sets one of its keys: CAUSEWAY_DESTINATIONS__NAME__KEY")
 	f("CAUSEWAY_DESTINATIONS__X__URL=x", "CAUSEWAY_DESTINATIONS__X__URL: destinations.x.type: is missing; it names the vendor: influxdb")
 	f("CAUSEWAY_DESTINATIONS__X__TYPE=influx CAUSEWAY_DESTINATIONS__X__URL=x", "CAUSEWAY_DESTINATIONS__X__TYPE: destinations.x.type: unknown type; there is: influxdb (did you mean influxdb?)")
+	wrong(t, "agent: {drain: [x]}", "CAUSEWAY_AGENT__DRAIN=1h",
+		"agent.yaml:1:16: agent.drain: must be a single value, not a list",
+		"environment variable CAUSEWAY_AGENT__DRAIN: agent.drain: must be at most 10m")
 	f("CAUSEWAY_AGENT__NODE=\xff", "CAUSEWAY_AGENT__NODE: agent.node: is not UTF-8")
 }
 
@@ -504,6 +507,7 @@ func TestNothingTellsASecret(t *testing.T) {
 		"agent: {drain: '%s'}", "agent: {role: '%s'}", "agent: {tags: ['%s']}", "agent: {listen: '%s'}", "active: ['%s']", "active: '%s'", "version: '%s'",
 		"spool: {logs: {max_size: '%s', when_full: '%s'}}", "destinations: {x: {type: '%s'}}", "destinations: {x: {type: influxdb, match: 'a %s'}}",
 		"destinations: {x: {type: influxdb, api: '%s', url: '%s'}}\nactive: [x]", "destinations: {x: {type: influxdb, embedded: '%s'}}",
+		"collect: {host: {root: '%s', enabled: '%s'}}", "collect: {logs: {files: [{path: '%s', tags: ['%s']}]}}", "process: {rules: [{kind: '%s', action: '%s', match: '%s'}]}",
 	} {
 		show(strings.ReplaceAll(shape, "%s", "${KEY}"))
 	}
@@ -513,6 +517,8 @@ func TestNothingTellsASecret(t *testing.T) {
 	show("agent: {token_file: x, drain: x}")
 	show("destinations: {x: {type: influxdb, proxy_url: 'http://user:" + quoted + "@host:1/'}}")
 	show("destinations: {x: {type: influxdb, url: 'http://user:" + quoted + "@host:1/', proxy_url: 'http://user:" + quoted + "@host:1/'}}")
+	show("collect: {host: {root: 'http://user:" + quoted + "@host'}}")
+	show("agent: {token: " + quoted + "}\ncollect: {host: {root: " + quoted + "}}")
 	for text, out := range outputs {
 		if strings.Contains(out, "hunter2") {
 			t.Errorf("%s\ntells the secret:\n%s", text, out)
@@ -565,7 +571,7 @@ func TestSuggestions(t *testing.T) {
 func TestPrintedConfigurationLoadsAgain(t *testing.T) {
 	for _, text := range []string{
 		"version: 1",
-		"agent: {cluster: 'a$$b ${X} #c', node: 'true', tags: ['a:1', '*b:2', 'c: \"d\"'], drain: 90s, log: {level: debug}}",
+		"agent: {cluster: 'a$$$$b ${X} $${X} #c', node: 'true', tags: ['a:1', '*b:2', 'c: \"d\"'], drain: 90s, log: {level: debug}}",
 		"agent: {cluster: '5', node: \"a\\nb\\u2028\\0\", data_dir: ' x ', listen: '[::1]:80'}\nspool: {logs: {max_size: 1234567, max_age: 100h1m1s}}",
 		"destinations: {x: {type: influxdb, kinds: [logs, events], match: 'name == \"a\"', tls: {ca_file: x}, retention: 2d}, a-b: {type: influxdb}}\nactive: [x, a-b]",
 	} {
@@ -597,7 +603,7 @@ func TestPrintTellsOrigins(t *testing.T) {
 	}
 	for _, line := range []string{
 		"\n  node: n # agent.yaml:2\n", "\n  cluster: \"\" # default\n", "\n  tags: ['a:1', 'b:2'] # env CAUSEWAY_AGENT__TAGS\n", "\n  token: '***' # agent.yaml:3\n",
-		"\n    max_size: 4GiB # default\n",
+		"\n    max_size: 4GiB # default\n", "\n    enabled: true # default\n",
 	} {
 		if !strings.Contains(b.String(), line) {
 			t.Errorf("no line %q in\n%s", line, b.String())

@@ -48,7 +48,7 @@ func (e Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sorted returns e in reading order, each complaint once.
+// sorted returns e in reading order.
 func (e Errors) sorted() Errors {
 	inFile := func(p Problem) int {
 		if strings.HasPrefix(p.File, variablePlace) {
@@ -60,7 +60,7 @@ func (e Errors) sorted() Errors {
 		return cmp.Or(cmp.Compare(inFile(a), inFile(b)), cmp.Compare(a.File, b.File),
 			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column), cmp.Compare(a.Key, b.Key))
 	})
-	return slices.Compact(e)
+	return e
 }
 
 // variablePlace precedes a variable's name in Problem.File.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -31,17 +32,14 @@ func Watch(ctx context.Context, paths func() []string, changed func()) {
 	nudges := make(chan struct{}, 1)
 	var dirs func([]string)
 	if w, err := fsnotify.NewWatcher(); err == nil { // else the poll alone has to do
-		defer w.Close()
+		var forwarding sync.WaitGroup
+		defer forwarding.Wait()
+		defer w.Close() // ends forward, before it is waited for
 		watched := map[string]bool{}
 		dirs = func(files []string) { follow(w, watched, files) }
 		dirs(paths())
-		done := make(chan struct{})
-		defer func() { <-done }()
-		defer w.Close() // ends forward, before it is waited for
-		go func() {
-			defer close(done)
-			forward(w, nudges)
-		}()
+		nudges <- struct{}{} // for what changed before the folders were watched
+		forwarding.Go(func() { forward(w, nudges) })
 	}
 	watch(ctx, nudges, last, func() map[string]digest {
 		files := paths()

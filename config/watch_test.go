@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,20 +13,20 @@ import (
 // bench runs watch over one made-up file in a bubble of made-up time.
 type bench struct {
 	nudges  chan struct{}
-	content byte
-	changes int
+	content atomic.Int32
+	changes atomic.Int32
 }
 
 func watched(t *testing.T, facts func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{nudges: make(chan struct{}, 1)}
-		look := func() map[string]digest { return map[string]digest{"f": {b.content}} }
+		look := func() map[string]digest { return map[string]digest{"f": {byte(b.content.Load())}} }
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			watch(ctx, b.nudges, look(), look, func() { b.changes++ })
+			watch(ctx, b.nudges, look(), look, func() { b.changes.Add(1) })
 		}()
 		synctest.Wait()
 		facts(b)
@@ -43,16 +44,16 @@ func pass(d time.Duration) {
 func TestChangeIsToldOnceWritingHasSettled(t *testing.T) {
 	watched(t, func(b *bench) {
 		for range 5 {
-			b.content++
+			b.content.Add(1)
 			b.nudges <- struct{}{}
 			pass(settle / 2)
 		}
-		if b.changes != 0 {
-			t.Errorf("told %d changes in the middle of writing", b.changes)
+		if b.changes.Load() != 0 {
+			t.Errorf("told %d changes in the middle of writing", b.changes.Load())
 		}
 		pass(settle)
-		if b.changes != 1 {
-			t.Errorf("told %d changes after it, want 1", b.changes)
+		if b.changes.Load() != 1 {
+			t.Errorf("told %d changes after it, want 1", b.changes.Load())
 		}
 	})
 }
@@ -61,44 +62,57 @@ func TestTouchIsNoChange(t *testing.T) {
 	watched(t, func(b *bench) {
 		b.nudges <- struct{}{}
 		pass(3 * pollEvery)
-		if b.changes != 0 {
-			t.Errorf("told %d changes of nothing", b.changes)
+		if b.changes.Load() != 0 {
+			t.Errorf("told %d changes of nothing", b.changes.Load())
 		}
 	})
 }
 
 func TestChangeIsFoundWithoutTheKernelsHelp(t *testing.T) {
 	watched(t, func(b *bench) {
-		b.content++
+		b.content.Add(1)
 		pass(pollEvery)
-		if b.changes != 1 {
-			t.Errorf("told %d changes, want 1", b.changes)
+		if b.changes.Load() != 1 {
+			t.Errorf("told %d changes, want 1", b.changes.Load())
 		}
 		pass(pollEvery)
-		if b.changes != 1 {
-			t.Errorf("told the same change %d times", b.changes)
+		if b.changes.Load() != 1 {
+			t.Errorf("told the same change %d times", b.changes.Load())
 		}
 	})
 }
 
+// TestChangeDuringAReloadIsNotMissed writes f after the reload has read it, and g,
+// which the reload made part of the list, later on.
 func TestChangeDuringAReloadIsNotMissed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		content, changes := byte(1), 0
-		look := func() map[string]digest { return map[string]digest{"f": {content}} }
+		var f, g, changes atomic.Int32
+		f.Store(1)
+		look := func() map[string]digest {
+			d := map[string]digest{"f": {byte(f.Load())}}
+			if changes.Load() > 1 {
+				d["g"] = digest{byte(g.Load())}
+			}
+			return d
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			watch(ctx, nil, map[string]digest{"f": {}}, look, func() {
-				changes++
-				if changes == 1 {
-					content++ // written after the reload read it
+				if changes.Add(1) == 1 {
+					f.Store(2)
 				}
 			})
 		}()
 		pass(2 * pollEvery)
-		if changes != 2 {
-			t.Errorf("told %d changes, want 2", changes)
+		if changes.Load() != 2 {
+			t.Errorf("told %d changes, want 2", changes.Load())
+		}
+		g.Store(1)
+		pass(pollEvery)
+		if changes.Load() != 3 {
+			t.Errorf("told %d changes, want 3", changes.Load())
 		}
 		cancel()
 		<-done
@@ -157,7 +171,7 @@ func TestWatchSeesRealFilesChange(t *testing.T) {
 		}, func() { told <- struct{}{} })
 	}()
 	<-ready
-	<-ready // the folders are being watched from about here on; the poll finds what they miss
+	<-ready // it has looked once; what changes from here on is told
 
 	link("..2", "..data_tmp")
 	if err := os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")); err != nil {
