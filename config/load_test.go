@@ -611,6 +611,23 @@ func TestPrintTellsOrigins(t *testing.T) {
 	}
 }
 
+func TestListOfSectionsComesFromAVariableToo(t *testing.T) {
+	c := good(t, "collect: {logs: {files: [{path: /a, service: s}, {path: /b}]}}", "CAUSEWAY_COLLECT__LOGS__FILES=[{path: /c, tags: ['a:$x']}]")
+	files := c.Collect.Logs.Files
+	if len(files) != 1 || files[0].Path != "/c" || files[0].Service != "" || !slices.Equal(files[0].Tags, []string{"a:$x"}) {
+		t.Errorf("the files are %+v", files)
+	}
+	for _, key := range []string{"collect.logs.files", "collect.logs.files[0]", "collect.logs.files[0].path", "collect.logs.files[0].tags"} {
+		if got := c.Origin(key); got != "env CAUSEWAY_COLLECT__LOGS__FILES" {
+			t.Errorf("%s comes from %s", key, got)
+		}
+	}
+	wrong(t, "version: 1", `CAUSEWAY_COLLECT__LOGS__FILES=[{"path":"/a","servce":"x"}]`,
+		"environment variable CAUSEWAY_COLLECT__LOGS__FILES: collect.logs.files[0].servce: unknown key (did you mean service?)")
+	wrong(t, "version: 1", "CAUSEWAY_COLLECT__LOGS__FILES=/a,/b",
+		"environment variable CAUSEWAY_COLLECT__LOGS__FILES: collect.logs.files: must be a list of sections, as YAML in brackets: [{…: …}]")
+}
+
 // withoutSecrets makes the secrets of a tree what Print makes of them.
 func withoutSecrets(v reflect.Value) {
 	switch {

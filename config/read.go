@@ -157,9 +157,7 @@ func (r *reader) section(n *yaml.Node, path string, structs ...reflect.Type) map
 			r.unknown(r.at(e.key), path, e.key.Value, names(known))
 			continue
 		}
-		if r.variable == "" {
-			r.origins[key] = r.at(e.key)
-		}
+		r.origins[key] = r.at(e.key)
 		r.put(tree, known[i], e.value, path)
 	}
 	return tree
@@ -357,9 +355,7 @@ func (r *reader) list(n *yaml.Node, t reflect.Type, key string) []any {
 			r.complain(r.at(item), itemKey, "has no value", "")
 			continue
 		}
-		if r.variable == "" {
-			r.origins[itemKey] = r.at(item)
-		}
+		r.origins[itemKey] = r.at(item)
 		v, ok := r.value(item, t.Elem(), itemKey)
 		if !ok && r.nodes >= maxNodes {
 			return items
@@ -380,8 +376,8 @@ func (r *reader) scalar(from, n *yaml.Node, t reflect.Type, key string) (string,
 		r.complain(r.at(from), key, "begins with a YAML tag, which has no meaning here; put a value that begins with ! in quotes", "")
 		return "", false
 	}
+	r.origins[key] = r.at(from)
 	if r.variable == "" {
-		r.origins[key] = r.at(from)
 		expanded, contents, err := expand(s, r.env)
 		if len(contents) > 0 {
 			r.hidden[key] = contents
