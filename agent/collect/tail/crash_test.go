@@ -142,6 +142,28 @@ func TestADeviceNumberThatChanged(t *testing.T) {
 	h.start().looks(1).want("one", "two", "three")
 }
 
+func TestANewFileThatBeginsAsTheOldOne(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	h.write("a.log", "one\ntwo\n")
+	h.looks(1).stop()
+	h.rename("a.log", "gone")
+	h.write("a.log", "one\ntwo\nthree\n")
+	h.start().looks(1).want("one", "two", "one", "two", "three")
+}
+
+func TestARotatedFileComesFirstThoughItWasWrittenLast(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(3)
+	h.looks(1).stop()
+	w.lines(3)
+	w.rotate(3)
+	w.lines(3)
+	h.must(os.Chtimes(h.path("a.log.1"), h.now.Add(time.Hour), h.now.Add(time.Hour)))
+	h.start().looks(1)
+	w.check()
+}
+
 func TestBlocksNameTheirLinesForEver(t *testing.T) {
 	h := newHost(t, File{Path: "*.log"}).start().looks(1)
 	seen := map[string]string{}

@@ -21,7 +21,7 @@ func laneOf(name string) int {
 // rule is the pattern of the containers' logs. Their beginning is read: what a
 // container said before the agent came is asked for more often than not.
 func (p Pods) rule() *rule {
-	r := &rule{pattern: path.Join(p.Path, "*", "*", "*.log"), start: start{beginning: true}, cri: true}
+	r := &rule{pattern: path.Join(p.Path, "*", "*", "*.log"), start: start{beginning: true}, cri: true, must: p.Enabled == "true"}
 	r.base, r.segs = segments(r.pattern)
 	r.stream = func(root string) (string, bool) {
 		container := path.Base(path.Dir(root))
@@ -57,6 +57,7 @@ func (f *file) laneStream(i int) signal.Stream {
 type criState struct {
 	lanes   [len(laneNames)]lane
 	streams [len(laneNames)]signal.Stream
+	prev    *file // the file before the rotation: the first record here may end a line that is pending there
 }
 
 type lane struct {
@@ -66,24 +67,47 @@ type lane struct {
 	rest int64  // bytes of it that were dropped
 	time int64
 	last int64 // time of the last line
+
+	fresh bool // the file had no record of this lane yet
+	lent  bool // what is pending has gone to the next file, but its line is not out yet
+	heir  bool // what is pending began in the file before
 }
 
-func newCRI(stdout, stderr int64) *criState {
-	return &criState{lanes: [...]lane{{from: stdout, head: -1}, {from: stderr, head: -1}}}
+func newCRI(stdout, stderr int64, prev *file) *criState {
+	return &criState{prev: prev, lanes: [...]lane{
+		{from: stdout, head: -1, fresh: stdout == 0}, {from: stderr, head: -1, fresh: stderr == 0},
+	}}
 }
 
 func (s *criState) pending() bool {
-	return s != nil && (s.lanes[0].head >= 0 || s.lanes[1].head >= 0)
+	return s != nil && (s.lanes[0].pending() || s.lanes[1].pending())
 }
+
+func (l *lane) pending() bool { return l.head >= 0 && !l.lent }
 
 // committed is where each lane would go on if the file were read up to off.
 func (s *criState) committed(off int64) (at [len(laneNames)]int64) {
 	for i := range s.lanes {
-		if at[i] = max(off, s.lanes[i].from); s.lanes[i].head >= 0 {
-			at[i] = s.lanes[i].head
+		l := &s.lanes[i]
+		switch {
+		case l.head >= 0:
+			at[i] = l.head
+		case s.heirOf(i) != nil:
+			at[i] = 0 // after a restart, the first record must be seen as the first
+		default:
+			at[i] = max(off, l.from)
 		}
 	}
 	return at
+}
+
+// heirOf returns the lane of the file before that has a line pending which the
+// first record here would go on with; nil if there is none.
+func (s *criState) heirOf(i int) *lane {
+	if !s.lanes[i].fresh || s.prev == nil || s.prev.cri == nil || !s.prev.cri.lanes[i].pending() {
+		return nil
+	}
+	return &s.prev.cri.lanes[i]
 }
 
 // criTaker takes the records of the container runtimes' format apart and joins
@@ -92,6 +116,7 @@ type criTaker struct {
 	s       *criState
 	blks    [len(laneNames)]signal.LogBlock
 	touched [len(laneNames)]bool
+	ended   [len(laneNames)]bool // the line pending in the file before is out
 	maxLine int
 	now     int64
 	clock   *clock
@@ -110,7 +135,7 @@ func (t *criTaker) begin(off int64) {
 // a lane that was written to, or that has a line pending.
 func (t *criTaker) end(i int, off int64) bool {
 	t.blks[i].End = t.s.committed(off)[i]
-	return t.touched[i] || t.s.lanes[i].head >= 0
+	return t.touched[i] || t.s.lanes[i].head >= 0 || t.s.heirOf(i) != nil
 }
 
 func (t *criTaker) lines(p []byte, off int64, limit int) int {
@@ -141,6 +166,14 @@ func (t *criTaker) record(raw []byte, rest, ends, off int64, size int) {
 		return
 	}
 	t.touched[rec.lane] = true
+	if from := t.s.heirOf(rec.lane); from != nil { // a runtime that is told to open another file does not wait for the end of a line
+		l.head, l.buf, l.rest, l.time, l.heir = 0, from.buf, from.rest, from.time, true
+		from.buf, from.rest, from.lent = nil, 0, true
+	}
+	l.fresh = false
+	if l.lent {
+		l.lent, l.head = false, -1
+	}
 	t.sum.ends += ends
 	t.sum.framing += int64(len(raw) - len(rec.text))
 	t.sum.read += int64(len(raw)-len(rec.text)) + ends // the text counts as read once its line is whole
@@ -163,14 +196,20 @@ func (t *criTaker) record(raw []byte, rest, ends, off int64, size int) {
 	l.buf = append(l.buf, keep...)
 	l.rest += rest + int64(len(rec.text)-len(keep))
 	if !rec.partial {
-		t.join(blk, l)
+		t.join(rec.lane)
 	}
 }
 
-// join gives out the line that is pending in l.
-func (t *criTaker) join(blk *signal.LogBlock, l *lane) {
-	t.line(blk, l, l.time, l.buf, l.rest)
-	l.head, l.rest = -1, 0
+// join gives out the line that is pending in lane i.
+func (t *criTaker) join(i int) {
+	l := &t.s.lanes[i]
+	t.line(&t.blks[i], l, l.time, l.buf, l.rest)
+	if l.heir && t.s.prev.cri != nil {
+		if from := &t.s.prev.cri.lanes[i]; from.lent {
+			from.lent, from.head, t.ended[i] = false, -1, true
+		}
+	}
+	l.head, l.rest, l.heir = -1, 0, false
 	if l.buf = l.buf[:0]; cap(l.buf) > chunkBytes {
 		l.buf = nil
 	}
@@ -193,9 +232,9 @@ func (t *Tailer) flushCRI(f *file, now time.Time) {
 	}
 	out := t.taker(f, now).(*criTaker)
 	for i := range f.cri.lanes {
-		if l := &f.cri.lanes[i]; l.head >= 0 {
+		if f.cri.lanes[i].pending() {
 			out.touched[i] = true
-			out.join(&out.blks[i], l)
+			out.join(i)
 			t.sum.flushed++
 		}
 	}

@@ -159,7 +159,6 @@ func TestADeathAmongPartialLinesLosesAndRepeatsNothing(t *testing.T) {
 				h.dies(1, every, late)
 				if i%7 == 6 {
 					c.records(c.rng.IntN(9))
-					c.end()
 					h.rename(shop, fmt.Sprintf("%s.20261123-1000%02d", shop, i))
 				}
 				h.balance()
@@ -200,6 +199,53 @@ func (c *container) end() {
 			c.want[i] = append(c.want[i], c.part[i])
 			c.part[i] = ""
 		}
+	}
+}
+
+func TestALineThatARotationCutsInTwo(t *testing.T) {
+	for restart := range 4 {
+		h := newNode(t)
+		h.pod(shop)
+		h.start().looks(1)
+		for i, part := range []string{
+			"stdout P one \n2026-11-23T10:00:00Z stderr F err\n", "stderr F err too\n", "stdout P two \n", "stdout F three\n",
+		} {
+			if i == 1 {
+				h.rename(shop, shop+".20261123-100000")
+			}
+			h.write(shop, "2026-11-23T10:00:00Z "+part)
+			h.looks(1)
+			if i == restart {
+				h.stop()
+				h.start()
+			}
+		}
+		h.looks(20)
+		h.balance()
+		if got, want := h.spool.lane("stdout"), []string{"one two three"}; !slices.Equal(got, want) {
+			t.Errorf("restart %d: stdout %q, want %q", restart, got, want)
+		}
+		if got, want := h.spool.lane("stderr"), []string{"err", "err too"}; !slices.Equal(got, want) {
+			t.Errorf("restart %d: stderr %q, want %q", restart, got, want)
+		}
+		h.stop()
+		h.start().looks(20)
+		if n := len(h.spool.text()); n != 3 {
+			t.Errorf("restart %d: %d lines after another start, want 3", restart, n)
+		}
+	}
+}
+
+func TestPodsThatAreToBeThere(t *testing.T) {
+	h := newNode(t)
+	h.cfg.Pods.Path += "/nowhere"
+	if h.start().looks(1); len(h.Refused()) != 0 {
+		t.Errorf("auto: refused %+v", h.Refused())
+	}
+	h.stop()
+	h.cfg.Pods.Enabled = "true"
+	if h.start().looks(1); len(h.Refused()) != 1 || !strings.Contains(h.Refused()[0].Why, "pods.path") {
+		t.Errorf("true: refused %+v", h.Refused())
 	}
 }
 

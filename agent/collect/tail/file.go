@@ -95,6 +95,7 @@ type file struct {
 	cri     *criState
 
 	after   *file // an older file of the family that is to be read first
+	prev    *file // the same one, until settled
 	follows bool  // the family had a newest file when this one came
 	like    *file // the file of which this seems to be a copy; nothing is read until that is decided
 	alike   int64 // how many bytes are known to be equal
@@ -102,8 +103,7 @@ type file struct {
 	queued   bool
 	eof      bool      // the last look saw the end
 	grown    time.Time // of the last look that saw new bytes
-	looked   time.Time
-	round    int // of the last scan that saw it
+	round    int       // of the last scan that saw it
 	err      atomic.Pointer[string]
 	offset   atomic.Int64 // pos.off, for status
 	isClosed atomic.Bool

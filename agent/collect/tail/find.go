@@ -21,6 +21,7 @@ type rule struct {
 	start   start
 	stream  func(root string) (labels string, ok bool) // labels of a file's lines; not ok: left out on purpose
 	cri     bool
+	must    bool // the folder is to be there
 	known   bool // an earlier scan saw its files, so a file it has not seen is new
 }
 
@@ -246,7 +247,7 @@ func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate
 	fd.now = now
 	fd.refused = map[string]string{}
 	var found []candidate
-	seen := map[key]int{}
+	seen := map[key]bool{}
 	for _, r := range fd.rules {
 		fd.walk(r, r.base, r.segs, func(d *dir, last string) {
 			for i := range d.entries {
@@ -254,16 +255,17 @@ func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate
 				if !ok {
 					continue
 				}
-				j, dup := seen[c.key]
-				switch {
-				case !dup:
-					seen[c.key] = len(found)
+				if !seen[c.key] {
+					seen[c.key] = true
 					found = append(found, c)
-				case found[j].rule == r && found[j].sibling && !c.sibling: // a hard link: the real name counts
-					found[j] = c
 				}
 			}
 		})
+	}
+	for _, r := range fd.rules {
+		if d := fd.dirs[r.base]; r.must && d != nil && errors.Is(d.err, fs.ErrNotExist) {
+			fd.refused[r.base] = "is not there: no kubelet writes logs here, or pods.path is another folder, or it is not mounted into the agent's container"
+		}
 	}
 	for p, d := range fd.dirs {
 		if d.round != fd.round {

@@ -18,7 +18,7 @@ import (
 const (
 	grace        = 5 * time.Second  // how long a rotated or deleted file must not have grown before it is let go
 	partialAfter = 30 * time.Second // how long the last line of a file that is still there may lack its end
-	lookEvery    = 30 * time.Second // each file is looked at this often though no event spoke of it
+	listEvery    = 30 * time.Second // each folder is listed, and the files in it compared, this often though no event spoke of it
 	copyEvidence = 1 << 10          // so many equal bytes are no accident
 )
 
@@ -125,7 +125,7 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 		return f
 	}
 	if c.rule.known {
-		f.after, f.follows = fam.newest, fam.newest != nil
+		f.after, f.prev, f.follows = fam.newest, fam.newest, fam.newest != nil
 	}
 	if !c.sibling || c.rule.known {
 		fam.newest = f
@@ -158,8 +158,6 @@ func (t *Tailer) settle(f *file, now time.Time) error {
 		if off, err = t.startOf(f, now); err != nil {
 			return err
 		}
-	case f.size == 0:
-		return nil // it may become a copy; nothing is lost by waiting for its first byte
 	default:
 		decided := false
 		if off, decided, err = t.copied(f, now); err != nil || !decided {
@@ -182,7 +180,8 @@ func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
 	f.pos, f.done, f.settled, f.like = pos, pos, true, nil
 	f.offset.Store(off)
 	if f.rule.cri {
-		f.cri = newCRI(max(lanes[0], off), max(lanes[1], off))
+		f.cri = newCRI(max(lanes[0], off), max(lanes[1], off), f.prev)
+		f.prev = nil
 	}
 	t.changed = true
 	return nil
@@ -277,11 +276,19 @@ func (t *Tailer) original(f *file) *record {
 	var best *record
 	dir := path.Dir(f.path)
 	for _, r := range t.archive.all {
-		if r.used || r.head.n == 0 || path.Dir(r.path) != dir || f.path == r.root || !relatedNames(f.path, r.path) || !t.heads.fits(r.head) {
+		if r.used || r.head.n == 0 || path.Dir(r.path) != dir || f.path == r.root || !relatedNames(f.path, r.path) {
+			continue
+		}
+		h := r.head
+		if f.size < int64(h.n) { // its last lines were written between the copy and the truncation: what was known at first must do
+			id, _, _ := parseIdentity(r.id)
+			h = id.head
+		}
+		if h.n == 0 || !t.heads.fits(h) {
 			continue
 		}
 		switch {
-		case r.off > f.size && r.head.n < copyEvidence/4:
+		case r.off > f.size && h.n < copyEvidence/4:
 			continue // too little to go by
 		case r.off <= f.size && len(r.edge) > 0:
 			var edge [edgeBytes]byte
@@ -332,7 +339,6 @@ func alike(f, a *file) (bool, error) {
 // take reads one turn of f into the open batch. It reports whether there is
 // more to read at once.
 func (t *Tailer) take(f *file, now time.Time) (more bool) {
-	f.looked = now
 	if f.ignored {
 		return false
 	}
@@ -453,7 +459,7 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	f.pos = position{hole: true}
 	f.done = f.pos
 	if f.rule.cri {
-		f.cri = newCRI(0, 0)
+		f.cri = newCRI(0, 0, nil)
 	}
 	f.grown = now
 	f.offset.Store(0)
@@ -481,8 +487,7 @@ func (t *Tailer) drop(f *file, now time.Time) {
 	if f.family.members--; f.family.members == 0 {
 		delete(t.families, f.family.root)
 	}
-	f.eof, f.settled = true, false
-	f.ignored = true
+	f.eof, f.settled, f.ignored, f.cri, f.prev = true, false, true, nil, nil
 	t.changed = true
 }
 

@@ -205,6 +205,24 @@ func TestACopyUnderTheGlobIsNotReadAgain(t *testing.T) {
 	w.check()
 }
 
+func TestLinesBetweenTheCopyAndTheTruncation(t *testing.T) {
+	for _, lines := range []int{30, 300} {
+		h := newHost(t, File{Path: "a.log*"}).start().looks(1)
+		w := &writer{host: h, name: "a.log"}
+		w.lines(lines)
+		h.looks(1)
+		text, err := os.ReadFile(h.path("a.log"))
+		h.must(err)
+		w.lines(1)
+		h.looks(1)
+		h.write("a.log.1", string(text))
+		h.must(os.Truncate(h.path("a.log"), 0))
+		w.lines(1)
+		h.looks(10)
+		w.check()
+	}
+}
+
 func TestFilesThatBeginAlikeAreNoCopies(t *testing.T) {
 	banner := strings.Repeat("welcome to the program\n", 3)
 	h := newHost(t, File{Path: "*.log"}).start().looks(1)

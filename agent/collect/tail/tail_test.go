@@ -260,8 +260,13 @@ func TestPatternsAndExclusions(t *testing.T) {
 			h.write(p, p+"\n")
 		}
 		h.must(os.Symlink(h.path("x"), h.path("x/y/up"))) // a loop
+		out := t.TempDir()
+		h.must(os.WriteFile(filepath.Join(out, "out.log"), []byte("out\n"), 0o644))
+		h.must(os.Symlink(out, h.path("x/y/out")))
 		h.must(os.Symlink(h.path("self"), h.path("self")))
-		h.start().looks(2)
+		h.start().looks(1)
+		h.write("touch.gz", "") // so that all is scanned again
+		h.looks(1)
 		got := h.spool.text()
 		slices.Sort(got)
 		if !slices.Equal(got, want) {
@@ -466,6 +471,51 @@ func TestIdleFilesAreClosedAboveTheBudget(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%d lines, want %d", len(got), len(want))
 	}
+}
+
+func TestTheFingerprintGrowsWithTheFile(t *testing.T) {
+	h := newHost(t, File{Path: "*.log"})
+	h.start().looks(1)
+	for i := range 10 {
+		h.write("a.log", strings.Repeat("x", 199)+"\n")
+		h.looks(1)
+		if n := h.files[first(h.files)].head.n; n != min(200*(i+1), headBytes) {
+			t.Errorf("%d lines: a fingerprint of %d bytes", i+1, n)
+		}
+	}
+}
+
+func TestLostEventsCostHalfAMinute(t *testing.T) {
+	h := newHost(t, File{Path: "*.log"})
+	h.start().looks(1)
+	h.write("a.log", "one\n")
+	h.looks(2)
+	h.write("a.log", "two\n")
+	h.write("b.log", "new\n")
+	h.find.watch.drain(func(int, change, string) {})
+	h.looks(20).want("one")
+	h.looks(12).want("one", "two", "new")
+}
+
+func TestAFolderThatCannotBeListedKeepsItsFiles(t *testing.T) {
+	h := newHost(t, File{Path: "x/*.log"})
+	h.must(os.Mkdir(h.path("x"), 0o755))
+	h.start().looks(1)
+	h.write("x/a.log", "one\n")
+	h.looks(1)
+	h.rename("x", "away")
+	h.write("x", "a file in the folder's place\n")
+	h.looks(10)
+	if r := h.Refused(); len(r) != 1 || r[0].Path != h.path("x") {
+		t.Errorf("refused %+v", r)
+	}
+	if len(h.files) != 1 {
+		t.Errorf("%d files are followed, want 1", len(h.files))
+	}
+	h.remove("x")
+	h.write("away/a.log", "two\n")
+	h.rename("away", "x")
+	h.looks(2).want("one", "two")
 }
 
 func TestStatusTellsWhatIsBehind(t *testing.T) {
