@@ -40,6 +40,10 @@ func Default() Config {
 	return Config{Pods: Pods{Enabled: "auto", Path: "/var/log/pods"}, MaxLine: 1 << 20}
 }
 
+// Enabled reports whether there is anything to follow: patterns of files, or
+// pods. Where pods are auto that is not known before the folder is there.
+func (c Config) Enabled() bool { return len(c.Files) > 0 || c.Pods.Enabled != "false" }
+
 // Check returns all complaints, joined.
 func (c Config) Check() error {
 	var errs []error

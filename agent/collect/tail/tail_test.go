@@ -625,6 +625,15 @@ func TestCheckNamesEveryMistake(t *testing.T) {
 			t.Errorf("Check does not say %q:\n%v", want, err)
 		}
 	}
+	f := func(c Config, want bool) {
+		t.Helper()
+		if c.Enabled() != want {
+			t.Errorf("%+v: enabled %v", c, !want)
+		}
+	}
+	f(Default(), true)
+	f(Config{Pods: Pods{Enabled: "false"}}, false)
+	f(Config{Pods: Pods{Enabled: "false"}, Files: []File{{Path: "/x"}}}, true)
 	if err := Default().Check(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}
