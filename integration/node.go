@@ -286,6 +286,9 @@ func pause(t testing.TB, d time.Duration) {
 	}
 }
 
+// largest is how long anything may take that has nothing to wait for but the CPU.
+const largest = time.Minute
+
 // asking is how this package asks agents; an answer that takes longer is none.
 var asking = &http.Client{Timeout: 10 * time.Second}
 
@@ -435,4 +438,17 @@ func (j *journal) tail(n int) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return string(j.text[max(0, len(j.text)-n):])
+}
+
+// contains is strings.Contains, for conditions that are long enough.
+func contains(s, part string) bool { return strings.Contains(s, part) }
+
+// readText returns what a file holds.
+func readText(t testing.TB, path string) string {
+	t.Helper()
+	p, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
 }
