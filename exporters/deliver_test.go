@@ -25,7 +25,9 @@ type fakeQueue struct {
 	more   chan struct{} // closed when a frame came
 }
 
-func newQueue() *fakeQueue { return &fakeQueue{done: map[uint64]spool.Books{}, more: make(chan struct{})} }
+func newQueue() *fakeQueue {
+	return &fakeQueue{done: map[uint64]spool.Books{}, more: make(chan struct{})}
+}
 
 func (q *fakeQueue) put(b *signal.Batch) {
 	q.mu.Lock()
@@ -196,8 +198,8 @@ func TestDeliveryAccountsForEveryItem(t *testing.T) {
 					InFlight: 1 + rng.IntN(4), Ordered: rng.IntN(3) == 0,
 					MaxAge: []time.Duration{0, time.Hour}[rng.IntN(2)],
 				},
-				most:        []int{0, 3}[rng.IntN(2)],
-				huge:        func(id uint32) bool { return id%101 == 50 },
+				most: []int{0, 3}[rng.IntN(2)],
+				huge: func(id uint32) bool { return id%101 == 50 },
 			}
 			if seed%2 == 0 {
 				v.unsupported = func(id uint32) bool { return id%31 == 7 }

@@ -209,7 +209,7 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 	f("all of the middle is noise", fill(segs[1], 0, 1000, 0xa5), []Seq{4, 5, 6}, 1)
 	f("all of the newest is noise", fill(segs[2], 0, 1000, 0xa5), []Seq{7, 8, 9}, 1)
 	f("all of the newest is zeros", fill(segs[2], 0, 1000, 0), []Seq{7, 8, 9}, 0)
-	f("all of the middle is zeros", fill(segs[1], 0, 1000, 0), []Seq{4, 5, 6}, 0) // zeros are nothing that could be kept
+	f("all of the middle is zeros", fill(segs[1], 0, 1000, 0), []Seq{4, 5, 6}, 1)
 	f("a header and a record are noise", fill(segs[1], 0, 100, 0xa5), []Seq{4}, 1)
 	f("two records in the middle are noise", fill(segs[1], 100, 250, 0xa5), []Seq{4, 5}, 1)
 	f("the newest ends in noise", fill(segs[2], 41+280, 1000, 0xa5), []Seq{9}, 1)
@@ -225,6 +225,65 @@ func TestWhatCannotBeReadIsKept(t *testing.T) {
 		n := m.names[segs[2]]
 		n.data = append(n.data, n.data[40:]...)
 	}, nil, 1)
+}
+
+func TestAPageThatCannotBeReadCostsWhatIsOnIt(t *testing.T) {
+	m := newMemFS()
+	s := open(t, "/spool", Options{FS: m})
+	c := cursor(t, s, "a", From{})
+	put(t, s, 200)
+	m.badFrom, m.badTo = 8192, 12288
+	var want, got []Seq
+	for seq := Seq(1); seq <= 200; seq++ {
+		if off := int64(headLen + 140*(seq-1)); off+140 <= 8192 || off >= 12288 {
+			want = append(want, seq)
+		}
+	}
+	for tries := 0; tries < 500; tries++ {
+		if seq, _, ok, err := c.Live().TryNext(); ok {
+			got = append(got, seq)
+		} else if err == nil {
+			break
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Fatalf("handed %v, want %v", got, want)
+	}
+	if l := balanced(t, c); l.Books.Items[Damaged] != l.In-itemsIn(want) {
+		t.Fatalf("%+v", l)
+	}
+}
+
+func TestASegmentOfWhichNothingCountsLeavesItsName(t *testing.T) {
+	m := newMemFS()
+	s := open(t, "/spool", Options{FS: m})
+	put(t, s, 1)
+	s.Close()
+	m.names["/spool/"+segName(1)].data[headLen+9] ^= 1
+	delete(m.names, "/spool/HEAD")
+	s = open(t, "/spool", Options{FS: m})
+	put(t, s, 2)
+	var got []Seq
+	if err := s.Scan(0, func(seq Seq, _ []byte) error { got = append(got, seq); return nil }); err != nil || !slices.Equal(got, []Seq{1, 2}) {
+		t.Fatalf("scan finds %v, %v", got, err)
+	}
+	if m.names["/spool/"+segName(1)+badSuffix] == nil {
+		t.Fatal("what could not be read is gone")
+	}
+}
+
+func TestATornTailIsCut(t *testing.T) {
+	for _, cut := range []int{1, 39, 40, 41, 139} {
+		m := smallSpool(t)
+		n := m.names["/spool/"+segName(7)]
+		whole := len(n.data)
+		n.data = n.data[:whole-140+cut]
+		s := open(t, "/spool", Options{FS: m})
+		if got := len(n.data); got != whole-140 {
+			t.Fatalf("%d bytes of a record: the file is cut to %d, want %d", cut, got, whole-140)
+		}
+		s.Close()
+	}
 }
 
 func TestACursorWithBothSlotsDamagedBeginsAtTheOldest(t *testing.T) {

@@ -108,6 +108,55 @@ func TestDoneThatDoesNotAddUpIsABug(t *testing.T) {
 	}
 }
 
+// TestCursorsAreSyncedBeforeASegmentGoes: otherwise a power cut could bring back
+// a cursor that needs it.
+func TestCursorsAreSyncedBeforeASegmentGoes(t *testing.T) {
+	// f runs do, which makes segments go, on a spool whose cursor is past them.
+	f := func(what string, do func(m *memFS, s *Spool)) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemFS()
+			s := open(t, "/spool", Options{FS: m, SegmentBytes: 200, MaxBytes: 1000, WhenFull: Wait, Retain: time.Hour})
+			c := cursor(t, s, "a", From{})
+			put(t, s, 5)
+			take(t, c.Live(), 1, 2, 3, 4, 5)
+			done(t, c.Live(), 1, 2, 3, 4, 5)
+			gone := 0
+			m.mu.Lock()
+			m.fault = func(op, name string, n int) (int, error) {
+				if op == "remove" {
+					gone++
+					if len(m.names["/spool/a.cur"].pending) > 0 {
+						t.Errorf("%s: a segment goes before the cursor's place is safe", what)
+					}
+				}
+				return n, nil
+			}
+			m.mu.Unlock()
+			do(m, s)
+			synctest.Wait()
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.fault = nil
+			if gone == 0 {
+				t.Fatalf("%s: no segment goes", what)
+			}
+		})
+	}
+	f("for want of room", func(_ *memFS, s *Spool) { put(t, s, 2) })
+	f("on a full disk", func(m *memFS, s *Spool) {
+		m.setRoom(0)
+		put(t, s, 1)
+	})
+	f("because nobody needs it", func(_ *memFS, s *Spool) { s.SetOptions(Options{SyncEvery: -1}) })
+	f("at a sync", func(_ *memFS, s *Spool) {
+		s.mu.Lock()
+		s.o.Retain = 0
+		s.mu.Unlock()
+		s.Sync()
+	})
+}
+
 func TestDropOldestBooksWhatNobodyWasHanded(t *testing.T) {
 	m := newMemFS()
 	o := Options{FS: m, SegmentBytes: 500, MaxBytes: 2000} // three frames to a segment
@@ -151,6 +200,9 @@ func TestDropOldestBooksWhatNobodyWasHanded(t *testing.T) {
 	}
 	take(t, slow.Live(), first)
 	killed(s, m) // frame 1, in flight, is on disk no more
+	if rep, err := inspect(m, "/spool", true); err != nil || len(rep.Damage) != 0 {
+		t.Fatalf("verify takes for damage what was evicted: %+v, %v", rep.Damage, err)
+	}
 
 	s = open(t, "/spool", o)
 	slow = cursor(t, s, "slow", From{})
@@ -488,10 +540,18 @@ func TestEvictionRacesWithReaders(t *testing.T) {
 	end := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for {
+		for ended := false; ; {
+			select {
+			case <-end:
+				ended = true
+			default:
+			}
 			seq, frame, ok, err := c.Live().TryNext()
 			if err != nil {
 				t.Error(err)
+				return
+			}
+			if !ok && ended {
 				return
 			}
 			if ok {
@@ -501,12 +561,6 @@ func TestEvictionRacesWithReaders(t *testing.T) {
 				if err := c.Live().Done(seq, sent(seq)); err != nil {
 					t.Error(err)
 				}
-				continue
-			}
-			select {
-			case <-end:
-				return
-			default:
 			}
 		}
 	})
@@ -515,6 +569,51 @@ func TestEvictionRacesWithReaders(t *testing.T) {
 	wg.Wait()
 	if l := balanced(t, c); l.Waiting != 0 || l.Books.Items[Damaged] != 0 || l.Books.Items[Sent]+l.Books.Items[Evicted] != l.In {
 		t.Fatalf("%+v", l)
+	}
+}
+
+func TestFramesOfAllLengthsComeBack(t *testing.T) {
+	s := open(t, t.TempDir(), Options{})
+	c := cursor(t, s, "a", From{})
+	var want [][]byte
+	for i := range 600 {
+		n := i * 7919 % 500
+		switch {
+		case i%50 == 0:
+			n = i * 800
+		case i%7 == 0:
+			n = i * 50
+		}
+		frame := frameOf(Seq(i+1), n)
+		want = append(want, frame)
+		if _, err := s.Append(t.Context(), frame, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[Seq][]byte{}
+	for range want {
+		seq, frame, ok, err := c.Live().TryNext()
+		if err != nil || !ok || string(frame) != string(want[seq-1]) {
+			t.Fatalf("frame %d reads %.40q, %v, %v", seq, frame, ok, err)
+		}
+		got[seq] = frame
+		if seq > 20 { // not at once, and not in order
+			old := seq - 20 + seq%3
+			if got[old] != nil {
+				if string(got[old]) != string(want[old-1]) {
+					t.Fatalf("frame %d has changed while it was handed out", old)
+				}
+				if err := c.Live().Done(old, Books{}); err != nil {
+					t.Fatal(err)
+				}
+				delete(got, old)
+			}
+		}
+	}
+	for seq, frame := range got {
+		if string(frame) != string(want[seq-1]) {
+			t.Fatalf("frame %d has changed while it was handed out", seq)
+		}
 	}
 }
 

@@ -312,6 +312,64 @@ func TestMemoryGivesUpTheOldestOrWaits(t *testing.T) {
 	})
 }
 
+// TestWhatMemoryGaveUpIsEvictedForThoseBehind: a cursor that still reads from
+// disk meets the hole later, and by then it may be another process.
+func TestWhatMemoryGaveUpIsEvictedForThoseBehind(t *testing.T) {
+	for i := range 4 {
+		// Whether the header of a new segment can be written, though no record can.
+		reopen, headers := i&1 != 0, i&2 != 0
+		synctest.Test(t, func(t *testing.T) {
+			m := newMemFS()
+			s := open(t, "/spool", Options{FS: m, MemoryBytes: 350})
+			c := cursor(t, s, "a", From{})
+			put(t, s, 2)
+			m.mu.Lock()
+			m.fault = func(op, name string, n int) (int, error) {
+				if op == "write" && !(headers && n == headLen) {
+					return 0, syscall.EROFS
+				}
+				return n, nil
+			}
+			m.mu.Unlock()
+			put(t, s, 6) // three stay
+			time.Sleep(2 * retryEvery)
+			synctest.Wait()
+			m.mu.Lock()
+			m.fault = nil
+			m.mu.Unlock()
+			time.Sleep(2 * retryEvery)
+			synctest.Wait()
+			if reopen {
+				killed(s, m)
+				s = open(t, "/spool", Options{FS: m})
+				c = cursor(t, s, "a", From{})
+			}
+			take(t, c.Live(), 1, 2, 6, 7, 8)
+			done(t, c.Live(), 1, 2, 6, 7, 8)
+			want := int64(itemsOf(3) + itemsOf(4) + itemsOf(5))
+			if l := balanced(t, c); l.Books.Items[Evicted] != want || l.Waiting != 0 {
+				t.Fatalf("reopen %v: %+v", reopen, l)
+			}
+		})
+	}
+}
+
+func TestOnAFullDiskTheOldestSegmentMakesRoom(t *testing.T) {
+	m := newMemFS()
+	s := open(t, "/spool", Options{FS: m, MemoryBytes: 250, SegmentBytes: 500})
+	c := cursor(t, s, "a", From{})
+	put(t, s, 9) // three segments
+	m.setRoom(0)
+	put(t, s, 3) // which fit into one
+	if st := s.Stats(); st.Degraded != "" || st.MemoryFrames != 0 || st.EvictedBytes == 0 {
+		t.Fatalf("%+v", st)
+	}
+	take(t, c.Live(), 4, 5, 6, 7, 8, 9, 10, 11, 12)
+	if l := balanced(t, c); l.Books.Items[Evicted] != itemsIn([]Seq{1, 2, 3}) {
+		t.Fatalf("%+v", l)
+	}
+}
+
 func TestAFailedSyncIsToldAndLeavesTheSegment(t *testing.T) {
 	m := newMemFS()
 	s := open(t, "/spool", Options{FS: m})

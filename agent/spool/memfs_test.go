@@ -25,6 +25,8 @@ type memFS struct {
 	room   int64 // bytes that files may still grow by; below 0: any
 	// fault may fail one call: it returns how many bytes to write all the same.
 	fault func(op, name string, n int) (done int, err error)
+	// reading bytes [badFrom, badTo) of a segment fails
+	badFrom, badTo int64
 }
 
 type inode struct {
@@ -253,6 +255,10 @@ func (f *memFile) ReadAt(p []byte, off int64) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p, f.n.data[off:])
+	if strings.HasSuffix(f.name, segSuffix) && off < f.m.badTo && off+int64(len(p)) > f.m.badFrom {
+		clear(p)
+		return copy(p[:max(0, f.m.badFrom-off)], f.n.data[off:]), syscall.EIO
+	}
 	if n < len(p) {
 		return n, io.EOF
 	}

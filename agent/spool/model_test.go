@@ -276,7 +276,7 @@ func (m *model) check() {
 				rot += m.frames[seq].items
 			}
 		}
-		if m.o.MaxBytes == 0 && m.o.MemoryBytes == 0 && l.Books.Items[Damaged] > rot {
+		if (m.o.MaxBytes == 0 || m.o.WhenFull == Wait) && m.o.MemoryBytes == 0 && l.Books.Items[Damaged] > rot {
 			m.fatalf("cursor %s: %d items damaged, of which only %d could be", name, l.Books.Items[Damaged], rot)
 		}
 	}

@@ -192,7 +192,12 @@ func (r *reader) within(sc *scene, at mark) (f found, here bool, err error) {
 		case isJunk:
 			r.s.noteBad(r.g, place)
 			return found{}, false, nil
-		case isTorn, isEnd:
+		case isTorn:
+			if place == headLen {
+				r.s.noteBad(r.g, 0) // a whole segment of zeros, or the like
+			}
+			return found{}, false, nil
+		case isEnd:
 			return found{}, false, nil
 		}
 		switch {

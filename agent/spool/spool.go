@@ -252,9 +252,6 @@ func (s *Spool) recoverTail() error {
 			g.gap = Evicted
 		}
 		s.newest = t.youngest
-		if t.end.seq < s.head.seq {
-			t.clean = false // the records that HEAD knows of are missing
-		}
 		s.head = later(s.head, t.end)
 		if t.clean {
 			s.active = g

@@ -182,8 +182,10 @@ func (w *walker) resync() what {
 		n := int(min(int64(len(buf)), w.size-base))
 		if m, err := w.f.ReadAt(buf[:n], base); err != nil && m < n {
 			clear(buf[m:n])
-			for i := m &^ (page - 1); i < n; i += page { // piece by piece, what can be had
-				_, _ = w.f.ReadAt(buf[i:min(i+page, n)], base+int64(i))
+			for i := m; i < n; { // page by page, what can be had
+				end := min(n, i+page-int((base+int64(i))%page))
+				_, _ = w.f.ReadAt(buf[i:end], base+int64(i))
+				i = end
 			}
 			zero = zero && errors.Is(err, io.EOF)
 		}

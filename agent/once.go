@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/collect"
+	"github.com/causeway-agent/causeway/agent/collect/container"
+	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
+	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/hub"
+	"github.com/causeway-agent/causeway/agent/signal"
+	"github.com/causeway-agent/causeway/config"
+	"github.com/causeway-agent/causeway/exporters"
+)
+
+// Once collects from the samplers that cfg asks for, or from the one called
+// source, one second apart so that counters have an increase, and returns the
+// second batch, complete as the hub would spool it. Errors of samplers are
+// joined, and come beside what the others gave.
+func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch, error) {
+	samplers := map[string]collect.Sampler{}
+	if cfg.Collect.Host.Enabled != "false" {
+		samplers["host"] = host.New(cfg.Collect.Host)
+	}
+	if cfg.Collect.Containers.Enabled != "false" {
+		s := container.New(cfg.Collect.Containers, cadvisor.New(cfg.Collect.Containers))
+		defer s.Close()
+		samplers["containers"] = s
+	}
+	if source != "" {
+		s, ok := samplers[source]
+		if !ok {
+			return nil, fmt.Errorf("no source %q is enabled; there are host and containers", source)
+		}
+		samplers = map[string]collect.Sampler{source: s}
+	}
+	h := hub.New(nil, time.Now())
+	a := &Agent{log: slog.Default()}
+	h.Configure(cfg.Process, a.baseLabels(cfg), nil)
+	var errs []error
+	var b *signal.Batch
+	for pass := range 2 {
+		errs = nil
+		b = &signal.Batch{Kind: signal.Metric}
+		for name, s := range samplers {
+			if err := s.Sample(ctx, b); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
+			}
+		}
+		h.Complete(b)
+		if pass == 0 {
+			t := time.NewTimer(time.Second)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	return b, errors.Join(errs...)
+}
+
+// Requests writes the bodies that the destination of that name would be sent
+// for b, before compression, each under a line that says where it would go.
+func Requests(w io.Writer, name string, d config.Destination, b *signal.Batch) error {
+	e, err := vendor(name, d, b.Kind)
+	if err != nil {
+		return err
+	}
+	for n, lo := 1, 0; lo < b.Len(); n++ {
+		hi := b.Len()
+		if most := e.Limits().Items; most > 0 {
+			hi = min(hi, lo+most)
+		}
+		body, next, skipped := e.Encode(nil, b, lo, hi)
+		if next <= lo {
+			fmt.Fprintf(w, "# item %d fits no request\n", lo)
+			next = lo + 1
+		}
+		fmt.Fprintf(w, "# request %d: %s\n# %d items, %d without a place there, %d bytes\n%s\n", n, target(e), next-lo, skipped, len(body), body)
+		lo = next
+	}
+	return nil
+}
+
+// target says where an exporter's requests go, if it can.
+func target(e exporters.Exporter) string {
+	if t, ok := e.(interface{ Target() string }); ok {
+		return t.Target()
+	}
+	return e.Name()
+}
+
+// Connect asks a destination whether it would take our data.
+func Connect(ctx context.Context, name string, d config.Destination) error {
+	e, err := vendor(name, d, signal.Metric)
+	if err != nil {
+		return err
+	}
+	c, ok := e.(interface{ Connect(context.Context) error })
+	if !ok {
+		return nil
+	}
+	return c.Connect(ctx)
+}

@@ -1,0 +1,273 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/collect"
+	"github.com/causeway-agent/causeway/agent/collect/container"
+	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
+	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/tail"
+	"github.com/causeway-agent/causeway/agent/hub"
+	"github.com/causeway-agent/causeway/agent/signal"
+	"github.com/causeway-agent/causeway/agent/spool"
+	"github.com/causeway-agent/causeway/agent/store"
+	"github.com/causeway-agent/causeway/config"
+	"github.com/causeway-agent/causeway/exporters"
+	"github.com/causeway-agent/causeway/exporters/influx"
+)
+
+// plan returns every unit that cfg asks for: the two tables of this file, the
+// status server, and an embedded store where one is in use.
+func (a *Agent) plan(cfg *config.Config, listener net.Listener) ([]unit, error) {
+	units := []unit{a.server(cfg, listener)}
+	units = append(units, a.sources(cfg)...)
+	for _, name := range cfg.Active {
+		d := cfg.Destinations[name]
+		if d.Type == "influxdb" && d.Influx.Embedded {
+			units = append(units, a.store(name, d.Influx, cfg.Agent.DataDir))
+		}
+		for _, k := range signal.Kinds {
+			if wants(d, k) {
+				units = append(units, a.delivery(name, d, k))
+			}
+		}
+	}
+	return units, nil
+}
+
+// sources is the table of what is collected.
+func (a *Agent) sources(cfg *config.Config) []unit {
+	var units []unit
+	poll := func(name string, every time.Duration, s collect.Sampler, conf any) {
+		p := collect.Poll(name, every, s)
+		units = append(units, unit{
+			name: "collect/" + name, sort: sourceUnit, conf: conf, stats: p.Stats,
+			run: func(ctx context.Context) error { return p.Run(ctx, a.hub) },
+		})
+	}
+	c := cfg.Collect
+	poll("agent", selfEvery, self{a}, nil)
+	if c.Host.Enabled != "false" {
+		poll("host", c.Host.Interval, host.New(c.Host), c.Host)
+	}
+	if c.Containers.Enabled != "false" {
+		// A sampler that was stopped cannot be used again, so each run has its own.
+		stats := &collect.Stats{}
+		units = append(units, unit{
+			name: "collect/containers", sort: sourceUnit, conf: c.Containers, stats: stats,
+			run: func(ctx context.Context) error {
+				s := container.New(c.Containers, cadvisor.New(c.Containers))
+				defer func() {
+					if err := s.Close(); err != nil {
+						a.log.Warn("cAdvisor did not stop in time", "error", err)
+					}
+				}()
+				p := collect.PollInto(stats, "containers", c.Containers.Interval, s)
+				return p.Run(ctx, a.hub)
+			},
+		})
+	}
+	if c.Logs.Enabled() {
+		t := tail.New(c.Logs, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
+		units = append(units, unit{
+			name: "collect/logs", sort: sourceUnit, conf: c.Logs,
+			run:  func(ctx context.Context) error { return t.Run(ctx, a.hub) },
+			look: func() any { return logStatus(t) },
+		})
+	}
+	return units
+}
+
+// logStatus is what status shows of the log reader.
+func logStatus(t *tail.Tailer) StatusLogs {
+	st := t.Stats()
+	return StatusLogs{
+		Lines: st.Lines.Load(), Bytes: st.Read.Load(), Rotations: st.Rotations.Load(), Truncations: st.Truncations.Load(),
+		Cut: st.CutLines.Load(), Repaired: st.Repaired.Load(), Missed: st.Missed.Load(),
+		Files: t.Files(), Refused: t.Refused(), Trouble: t.Trouble(),
+	}
+}
+
+// vendor is the table of destinations: it returns the exporter for one kind.
+func vendor(name string, d config.Destination, k signal.Kind) (exporters.Exporter, error) {
+	name += "/" + k.String()
+	h := exporters.HTTP{ProxyURL: d.ProxyURL.Reveal(), TLS: exporters.TLS(d.TLS)}
+	switch d.Type {
+	case "influxdb":
+		c := d.Influx
+		c.Tags = d.Tags
+		h.Timeout = c.Timeout
+		if c.Embedded {
+			c.URL = "http://" + c.Listen
+		}
+		client, err := h.Client(c.InFlight)
+		if err != nil {
+			return nil, err
+		}
+		switch k {
+		case signal.Metric:
+			return influx.Metrics(name, c, client), nil
+		case signal.Log:
+			return influx.Logs(name, c, client), nil
+		default:
+			return influx.Events(name, c, client), nil
+		}
+	}
+	return nil, fmt.Errorf("BUG: no exporter for a destination of type %q", d.Type)
+}
+
+const deliveryPrefix = "exporters/"
+
+// behind is how old the newest frame of the live lane may be before what waits
+// is cut off into the backlog.
+const behind = time.Minute
+
+// delivery is the unit that brings one kind to one destination.
+func (a *Agent) delivery(name string, d config.Destination, k signal.Kind) unit {
+	key := name + "/" + k.String()
+	open := func() error {
+		from := spool.From{}
+		if d.Backfill > 0 {
+			from.At = time.Now().Add(-d.Backfill)
+		}
+		cursor, err := a.spools[k].Cursor(name, from)
+		if err != nil {
+			return err
+		}
+		a.mu.Lock()
+		a.rows[key] = &row{dest: name, kind: k, cursor: cursor, delivery: &exporters.Delivery{}}
+		a.mu.Unlock()
+		return nil
+	}
+	return unit{
+		name: deliveryPrefix + key, sort: deliveryUnit, conf: d, open: open,
+		run: func(ctx context.Context) error {
+			e, err := vendor(name, d, k)
+			if err != nil {
+				return err
+			}
+			// A cursor of its own for each run: what the last one had in hand
+			// and did not settle comes again.
+			if err := open(); err != nil {
+				return err
+			}
+			r := a.row(key)
+			del := r.delivery
+			del.Exporter, del.Live, del.Log, del.Feed = e, r.cursor.Live(), a.log, a.feed
+			if !e.Limits().Ordered {
+				del.Backlog, del.Split, del.Behind = r.cursor.Backlog(), r.cursor.Split, behind
+			}
+			if d.Match != "" {
+				if del.Keep, err = signal.ParseMatch(d.Match); err != nil {
+					return err
+				}
+			}
+			del.Bury = func(b *signal.Batch, e *exporters.Error) { a.dead.Bury(name, k, b, e) }
+			return del.Run(ctx)
+		},
+	}
+}
+
+// store is the unit of the embedded InfluxDB.
+func (a *Agent) store(name string, c influx.Config, dataDir string) unit {
+	conf := store.Default()
+	conf.Dir = filepath.Join(dataDir, "store")
+	conf.Listen, conf.Database = c.Listen, c.Database
+	if c.Retention > 0 { // a store on the node's own disk never keeps everything for ever
+		conf.Retention = c.Retention
+	}
+	return unit{
+		name: "store/" + name, sort: storeUnit, conf: conf,
+		run: func(ctx context.Context) error {
+			s, err := store.Open(conf, a.log.With("part", "store"))
+			if err != nil {
+				return err
+			}
+			err = s.Run(ctx)
+			if cerr := s.Close(); err == nil {
+				err = cerr
+			}
+			return err
+		},
+	}
+}
+
+// server is the unit that answers on agent.listen. The first run uses the
+// listener it is given, if any: whether the port can be had is known before
+// anything is changed.
+func (a *Agent) server(cfg *config.Config, listener net.Listener) unit {
+	type conf struct{ Listen, Token string }
+	c := conf{cfg.Agent.Listen, cfg.Agent.Token.Reveal()}
+	return unit{
+		name: "server", sort: serverUnit, conf: c,
+		run: func(ctx context.Context) error {
+			l := listener
+			listener = nil
+			if l == nil {
+				var err error
+				if l, err = net.Listen("tcp", c.Listen); err != nil {
+					return fmt.Errorf("agent.listen: %w", err)
+				}
+			}
+			return serve(ctx, l, a.handler(c.Token))
+		},
+	}
+}
+
+// serve answers on l until ctx ends.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	defer context.AfterFunc(ctx, func() { s.Close() })()
+	if err := s.Serve(l); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// wants reports whether a destination takes a kind.
+func wants(d config.Destination, k signal.Kind) bool {
+	return len(d.Kinds) == 0 || slices.Contains(d.Kinds, k.String()+"s")
+}
+
+// inUse reports whether cfg sends a kind to the destination of that name.
+func inUse(cfg *config.Config, name string, k signal.Kind) bool {
+	return slices.Contains(cfg.Active, name) && wants(cfg.Destinations[name], k)
+}
+
+// baseLabels is what everything this agent sends is labelled with.
+func (a *Agent) baseLabels(cfg *config.Config) string {
+	node := nodeName(cfg)
+	k8s := ""
+	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		k8s = node
+	}
+	return signal.Merge(signal.Labels(signal.LabelHost, node, signal.LabelCluster, cfg.Agent.Cluster, signal.LabelNode, k8s), hub.TagLabels(cfg.Agent.Tags))
+}
+
+// nodeName is the name this agent reports as: the configured one, the one
+// Kubernetes gave, or the host's.
+func nodeName(cfg *config.Config) string {
+	if cfg.Agent.Node != "" {
+		return cfg.Agent.Node
+	}
+	if n := os.Getenv("NODE_NAME"); n != "" {
+		return n
+	}
+	if id, err := host.Identity(cfg.Collect.Host.Root); err == nil && id.Host != "" {
+		return id.Host
+	}
+	n, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSuffix(n, ".")
+}
