@@ -125,12 +125,13 @@ func Run(ctx context.Context, o Options) error {
 	a.mu.Lock()
 	a.ready = true
 	a.mu.Unlock()
+	a.log.Info("running", "version", o.Version, "listen", cfg.Agent.Listen, "active", cfg.Active, "data_dir", cfg.Agent.DataDir, "took", time.Since(a.start).String())
 	if o.Ready != nil {
 		o.Ready(cfg)
 	}
 	a.watch(ctx) // until ctx ends
 
-	a.log.Info("stopping", "drain", a.config().Agent.Drain)
+	a.log.Info("stopping", "drain", a.config().Agent.Drain.String())
 	a.mu.Lock()
 	a.stopping = true
 	a.mu.Unlock()
@@ -145,6 +146,7 @@ func Run(ctx context.Context, o Options) error {
 	stopSenders()
 	a.wait(deliveryUnit)
 	a.stopUnits(storeUnit, serverUnit)
+	a.log.Info("stopped")
 	return nil
 }
 

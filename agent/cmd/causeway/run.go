@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -44,8 +45,12 @@ func runCommand(g *global) *cobra.Command {
 			defer cancel()
 			go func() {
 				<-stop
+				first := time.Now()
 				cancel()
 				s := (<-stop).(syscall.Signal)
+				for time.Since(first) < time.Second { // timeout(1) and some shells send one stop twice
+					s = (<-stop).(syscall.Signal)
+				}
 				fmt.Fprintln(g.err, "causeway: ended at once; what was not delivered is on disk")
 				os.Exit(128 + int(s))
 			}()
