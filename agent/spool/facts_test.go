@@ -240,21 +240,18 @@ func TestWaitWaitsForTheSlowest(t *testing.T) {
 		}
 		full <- seq
 	}()
-	for {
-		seq, _, ok, err := c.Live().TryNext()
+	for last := Seq(0); last <= n; {
+		seq, _, err := c.Live().Next(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !ok {
-			break
-		}
 		done(t, c.Live(), seq)
 		balanced(t, c)
+		last = seq
 	}
 	if seq := <-full; seq != n+1 {
 		t.Fatalf("frame %d", seq)
 	}
-	take(t, c.Live(), n+1)
 	if l := balanced(t, c); l.Books.Items[Evicted] != 0 {
 		t.Fatalf("%+v", l)
 	}

@@ -208,9 +208,12 @@ func (s *Spool) renameBad(path string, size int64) {
 // discard deletes the file of a segment that is off the list; a damaged one is
 // kept under another name, because deleting it would delete what was not read.
 func (s *Spool) discard(g *segment) {
-	if len(g.bad) > 0 {
+	s.mu.Lock()
+	bad, size := len(g.bad) > 0, g.size
+	s.mu.Unlock()
+	if bad {
 		s.badSegments.Add(1)
-		s.renameBad(g.path, g.size)
+		s.renameBad(g.path, size)
 		return
 	}
 	if err := s.fs.Remove(g.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
