@@ -134,44 +134,50 @@ const behind = time.Minute
 // delivery is the unit that brings one kind to one destination.
 func (a *Agent) delivery(name string, d config.Destination, k signal.Kind) unit {
 	key := name + "/" + k.String()
-	open := func() error {
+	open := func(d *exporters.Delivery, backfill time.Duration) (*spool.Cursor, error) {
 		from := spool.From{}
-		if d.Backfill > 0 {
-			from.At = time.Now().Add(-d.Backfill)
+		if backfill > 0 {
+			from.At = time.Now().Add(-backfill)
 		}
 		cursor, err := a.spools[k].Cursor(name, from)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		a.mu.Lock()
-		a.rows[key] = &row{dest: name, kind: k, cursor: cursor, delivery: &exporters.Delivery{}}
+		a.rows[key] = &row{dest: name, kind: k, cursor: cursor, delivery: d}
 		a.mu.Unlock()
-		return nil
+		return cursor, nil
 	}
 	return unit{
-		name: deliveryPrefix + key, sort: deliveryUnit, conf: d, open: open,
+		name: deliveryPrefix + key, sort: deliveryUnit, conf: d,
+		open: func() error {
+			_, err := open(&exporters.Delivery{}, d.Backfill)
+			return err
+		},
 		run: func(ctx context.Context) error {
 			e, err := vendor(name, d, k)
 			if err != nil {
 				return err
 			}
-			// A cursor of its own for each run: what the last one had in hand
-			// and did not settle comes again.
-			if err := open(); err != nil {
-				return err
-			}
-			r := a.row(key)
-			del := r.delivery
-			del.Exporter, del.Live, del.Log, del.Feed = e, r.cursor.Live(), a.log, a.feed
-			if !e.Limits().Ordered {
-				del.Backlog, del.Split, del.Behind = r.cursor.Backlog(), r.cursor.Split, behind
+			del := &exporters.Delivery{
+				Exporter: e, Feed: a.feed, Log: a.log,
+				Bury: func(b *signal.Batch, e *exporters.Error) { a.dead.Bury(name, k, b, e) },
 			}
 			if d.Match != "" {
 				if del.Keep, err = signal.ParseMatch(d.Match); err != nil {
 					return err
 				}
 			}
-			del.Bury = func(b *signal.Batch, e *exporters.Error) { a.dead.Bury(name, k, b, e) }
+			// A cursor of its own for each run: what the last one had in hand
+			// and did not settle comes again.
+			cursor, err := open(del, d.Backfill)
+			if err != nil {
+				return err
+			}
+			del.Live = cursor.Live()
+			if !e.Limits().Ordered {
+				del.Backlog, del.Split, del.Behind = cursor.Backlog(), cursor.Split, behind
+			}
 			return del.Run(ctx)
 		},
 	}
