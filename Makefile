@@ -12,7 +12,7 @@ BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
 
 export CGO_ENABLED ?= 0
 
-.PHONY: run build cross test race fuzz golden bench lint image check clean
+.PHONY: run build cross influxd test race fuzz golden bench soak lint image check clean
 
 # Who is not root keeps the data here rather than in /var/lib.
 run: build
@@ -27,7 +27,13 @@ cross:
 	@mkdir -p bin
 	for arch in amd64 arm64; do GOOS=linux GOARCH=$$arch $(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/causeway-linux-$$arch ./agent/cmd/causeway || exit 1; done
 
-test:
+# An InfluxDB that others made is part of the tests where it can be had.
+influxd:
+	@command -v influxd >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends influxdb >/dev/null; }; } || \
+		echo "influxd is not installed and cannot be: the tests against it are left out"
+
+test: influxd
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) test -tags $(TAGS) -shuffle=on ./...
 
@@ -59,6 +65,10 @@ lint:
 
 image:
 	docker build --build-arg VERSION=$(VERSION) --build-arg COMMIT=$(COMMIT) -t causeway:$(VERSION) .
+
+# The long form of the proof: hours of what CI runs for minutes.
+soak:
+	CAUSEWAY_SOAK=1 $(GO) test -tags $(TAGS) -timeout 5h -v ./integration
 
 check: lint race
 	$(MAKE) fuzz FUZZTIME=5s

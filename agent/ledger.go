@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"time"
@@ -175,6 +178,9 @@ func LedgerOf(dataDir string) (Ledger, error) {
 	rows := []LedgerRow{}
 	for _, k := range signal.Kinds {
 		rep, err := spool.List(spoolDir(dataDir, k))
+		if errors.Is(err, fs.ErrNotExist) {
+			return Ledger{}, fmt.Errorf("no agent runs, and none has run with agent.data_dir %s", dataDir)
+		}
 		if err != nil {
 			return Ledger{}, err
 		}

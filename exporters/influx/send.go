@@ -52,6 +52,9 @@ func newClient(name string, kind signal.Kind, c Config, hc *http.Client) client 
 	}
 }
 
+// Target says where requests go.
+func (c *client) Target() string { return "POST " + c.write }
+
 // writePath returns path and query of the write API. Samples have times in
 // milliseconds, and sending them so makes a line six bytes shorter.
 func writePath(c Config, kind signal.Kind) string {
