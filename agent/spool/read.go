@@ -67,6 +67,7 @@ type scene struct {
 	mem           mark     // where memory begins; seq 0 if there is none
 	limit         Seq      // frames of g are below it
 	gap           Fate     // of what is missing at the end
+	leave         bool     // the reader has no use for its segment now
 }
 
 // look finds out where at is. If it is in memory, or not there yet, f says so
@@ -87,6 +88,9 @@ func (r *reader) look(at mark) (sc scene, f found, ok bool) {
 	if exact {
 		i++
 	}
+	// A file that is deleted while it is open takes up its space as before. On a
+	// full disk that would be for ever: no space, no new segment, no going on.
+	sc.leave = r.g != nil && (len(s.mem) > 0 || i == 0 || s.segs[i-1] != r.g)
 	if at.seq >= s.head.seq {
 		// Wait at the end of the newest segment, where the next frame will be.
 		if i > 0 && s.segs[i-1].end.seq == at.seq && (r.g != s.segs[i-1] || r.w.min != at.seq) && s.segs[i-1] == s.segs[len(s.segs)-1] {
@@ -125,6 +129,9 @@ func (r *reader) read(at mark) (found, error) {
 	for {
 		sc, f, ok := r.look(at)
 		if ok {
+			if sc.leave {
+				r.leave()
+			}
 			if sc.g != nil && r.enter(sc.g) == nil {
 				r.w.off, r.w.min = sc.size, at.seq
 			}
