@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/causeway-agent/causeway/config"
+	"github.com/causeway-agent/causeway/exporters"
 )
 
 // node is an agent that runs in this process, sending to a server of ours.
@@ -29,6 +31,8 @@ type node struct {
 	addr  string
 	end   func() error // stops it, and returns what Run returned
 	takes atomic.Int64 // requests the destination took
+
+	poison atomic.Pointer[string] // the destination refuses bodies that hold it
 }
 
 func freeAddr(t *testing.T) string {
@@ -94,7 +98,17 @@ func (n *node) path() string { return filepath.Join(n.dir, "agent.yaml") }
 func (n *node) write(active, forget string) {
 	n.t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
+		body, err := gzip.NewReader(r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		text, _ := io.ReadAll(body)
+		if poison := n.poison.Load(); poison != nil && strings.Contains(string(text), *poison) {
+			w.WriteHeader(http.StatusBadRequest)
+			fmt.Fprintf(w, `{"error":"the word %s is not wanted"}`, *poison)
+			return
+		}
 		n.takes.Add(1)
 		w.WriteHeader(http.StatusNoContent)
 	}))
@@ -198,6 +212,54 @@ func TestAnAgentDeliversAndAccounts(t *testing.T) {
 		if r.Waiting != 0 {
 			t.Errorf("%s/%s: %d left after an orderly stop", r.Name, r.Kind, r.Waiting)
 		}
+	}
+}
+
+func TestWhatIsRefusedIsKeptAsADeadLetterAndCanBeSentAgain(t *testing.T) {
+	n := startNode(t)
+	poison := "spoilt"
+	n.poison.Store(&poison)
+	if err := os.WriteFile(filepath.Join(n.dir, "x.log"), []byte("one\nspoilt\nthree\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logs := func() StatusDestination {
+		for _, d := range n.status().Destinations {
+			if d.Name == "a" && d.Kind == "log" {
+				return d
+			}
+		}
+		return StatusDestination{}
+	}
+	until(t, "two lines sent and one refused", func() bool { d := logs(); return d.Sent == 2 && d.Dropped["refused"] == 1 })
+	dir := DeadDir(filepath.Join(n.dir, "data"))
+	letters, err := exporters.ListDead(dir)
+	if err != nil || len(letters) != 1 || letters[0].Items != 1 || !strings.Contains(letters[0].Words, "the word spoilt is not wanted") {
+		t.Fatalf("%+v, %v", letters, err)
+	}
+	post := func(path string) int {
+		resp, err := http.Post("http://"+n.addr+path, "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		return resp.StatusCode
+	}
+	replay := "/api/v1/dlq/" + letters[0].ID + "/replay"
+	if code := post(replay); code != http.StatusBadGateway {
+		t.Errorf("still refused, and answered with %d", code)
+	}
+	n.poison.Store(nil)
+	if code := post(replay); code != http.StatusOK {
+		t.Errorf("replay: %d", code)
+	}
+	if letters, err := exporters.ListDead(dir); err != nil || len(letters) != 0 {
+		t.Errorf("after the replay: %+v, %v", letters, err)
+	}
+	if d := logs(); d.Dropped["refused"] != 1 || d.Sent != 2 {
+		t.Errorf("a replay changes the books: %+v", d.LedgerRow)
+	}
+	if code := post(replay); code != http.StatusNotFound {
+		t.Errorf("replayed twice: %d", code)
 	}
 }
 
