@@ -61,12 +61,18 @@ type tally struct {
 	cutLines, repaired, flushed, malformed int64
 }
 
-// clock gives each line a time of its own: the same moment never twice.
+// clock gives each line a time of its own: the same moment never twice. Of a few
+// lines none gets a whole microsecond: it would look like the stamp of a coarse
+// clock, which a destination may move to tell it from others of its kind, onto
+// the next line's place.
 type clock struct{ last int64 }
 
 // from returns the first of n consecutive times, none before now.
 func (c *clock) from(now int64, n int) int64 {
 	t := max(now, c.last+1)
+	if below := t % 1000; n < 1000 && (below == 0 || below+int64(n) > 1000) {
+		t += (1000-below)%1000 + 1
+	}
 	c.last = t + int64(n) - 1
 	return t
 }

@@ -120,3 +120,27 @@ func FuzzLines(f *testing.F) {
 		checkRead(t, text, steps, 1+int(chunk), 1+int(maxLine), 1+int(limit))
 	})
 }
+
+// Nothing downstream may take the time a line was read for one of a clock that
+// tells microseconds: lines so stamped are spread over the microsecond, and meet
+// their neighbours there.
+func TestFewLinesHaveNoRoundTimes(t *testing.T) {
+	var c clock
+	f := func(now int64, n int, want int64) {
+		t.Helper()
+		last := c.last
+		got := c.from(now, n)
+		if got != want || got <= last || c.last != got+int64(n)-1 {
+			t.Errorf("%d lines from %d on: %d, want %d; the last is %d", n, now, got, want, c.last)
+		}
+	}
+	f(5_000, 1, 5_001)
+	f(5_000, 1, 5_002)
+	f(5_999, 1, 5_999)
+	f(5_999, 1, 6_001)
+	f(6_500, 500, 6_500) // up to 6,999
+	f(7_501, 500, 8_001) // would have held 8,000
+	f(8_999, 2, 9_001)
+	f(9_990, 999, 10_001)
+	f(20_000, 5_000, 20_000) // among so many it is no sign of anything
+}
