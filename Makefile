@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 # Who is not root keeps the data here rather than in /var/lib.
 run: build
 	@if [ "$$(id -u)" != 0 ] && [ -z "$$CAUSEWAY_AGENT__DATA_DIR" ]; then export CAUSEWAY_AGENT__DATA_DIR=./data; fi; \
-	exec ./bin/causeway run -c agent.yaml
+	exec ./bin/causeway run --hello -c agent.yaml
 
 build:
 	@mkdir -p bin

@@ -183,8 +183,8 @@ func (a *Agent) open(cfg *config.Config) (err error) {
 const seedBytes = 8 << 20
 
 // sharedFrames is how many decoded metric frames are kept for the next
-// destination: a few seconds of a busy node.
-const sharedFrames = 32
+// destination: those that keep up read within a few frames of each other.
+const sharedFrames = 8
 
 func (a *Agent) close() {
 	for _, s := range a.spools {

@@ -19,7 +19,8 @@ import (
 )
 
 func runCommand(g *global) *cobra.Command {
-	return &cobra.Command{
+	var hello bool
+	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent in the foreground; SIGHUP reloads, SIGTERM drains and ends, a second SIGTERM ends at once",
 		Args:  cobra.NoArgs,
@@ -57,7 +58,7 @@ func runCommand(g *global) *cobra.Command {
 			err = agent.Run(ctx, agent.Options{
 				ConfigPath: g.config, Environ: os.Environ(), Version: version, Commit: commit, Log: log, Level: level, Reload: reload,
 				Ready: func(cfg *config.Config) {
-					if terminal {
+					if terminal || hello {
 						greet(g, cfg)
 					}
 				},
@@ -69,6 +70,8 @@ func runCommand(g *global) *cobra.Command {
 			return err
 		},
 	}
+	c.Flags().BoolVar(&hello, "hello", false, "say where to look, even if stderr is no terminal")
+	return c
 }
 
 // greet tells a person at a terminal where to look and one query to try.
