@@ -104,11 +104,13 @@ func TestPackIsReadBackByTheStandardLibrary(t *testing.T) {
 	}
 }
 
-func TestPackAllocatesNothing(t *testing.T) {
+// A compressor made anew takes 16 allocations; under the race detector the pool
+// forgets one in four on purpose.
+func TestPackUsesItsCompressorsAgain(t *testing.T) {
 	body := []byte(strings.Repeat("some,tag=x value=1 1700000000000000000\n", 1000))
 	for _, encoding := range []string{"gzip", "deflate", "zstd"} {
 		dst := Pack(nil, body, encoding)
-		if n := testing.AllocsPerRun(50, func() { dst = Pack(dst, body, encoding) }); n > 2 {
+		if n := testing.AllocsPerRun(50, func() { dst = Pack(dst, body, encoding) }); n > 8 {
 			t.Errorf("%s: %v allocations a body", encoding, n)
 		}
 	}
