@@ -10,9 +10,9 @@ import (
 	"testing"
 )
 
-// binary returns the path of the agent, built once per run. CAUSEWAY_BIN names
+// agentBinary returns the path of the agent, built once per run. CAUSEWAY_BIN names
 // one that is built already.
-var binary = sync.OnceValues(func() (string, error) {
+var agentBinary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("CAUSEWAY_BIN"); path != "" {
 		return filepath.Abs(path)
 	}
@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 // node makes a node with the agent under test.
 func node(t *testing.T) *Node {
 	t.Helper()
-	bin, err := binary()
+	bin, err := agentBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
