@@ -188,7 +188,7 @@ func parseSeconds(p []byte) (int64, bool) {
 		}
 		n = n*10 + int64(c-'0')
 	}
-	return n, n > 0 && n < math.MaxInt64/1e9
+	return n, n > 0 && n < math.MaxInt64/1_000_000_000
 }
 
 // parseEvent reads a line that begins with _e. Its Time is 0 where the line

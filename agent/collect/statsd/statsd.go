@@ -229,9 +229,7 @@ func (s *Source) wait(ctx context.Context) bool {
 const batchItems = 2000
 
 func (s *Source) flush(ctx context.Context, at int64, ls []*listener, out collect.Sink) {
-	for _, l := range ls {
-		s.watchDrops(l)
-	}
+	s.watchDrops(ls)
 	samples, events, bad := s.table.flush(at)
 	s.sayMalformed(bad)
 	for part := range slices.Chunk(samples, batchItems) {

@@ -18,11 +18,11 @@ type Stats struct {
 	Bytes   atomic.Int64 // in them
 	Lines   atomic.Int64 // that are not empty
 
-	Metrics   atomic.Int64           // lines taken into a series
-	Events    atomic.Int64           // lines taken as events
-	Checks    atomic.Int64           // lines taken as service checks
-	Refused   atomic.Int64           // good lines for which a bound left no room
-	Malformed [reasons]atomic.Int64  // lines that are none of these, by Reason
+	Metrics   atomic.Int64          // lines taken into a series
+	Events    atomic.Int64          // lines taken as events
+	Checks    atomic.Int64          // lines taken as service checks
+	Refused   atomic.Int64          // good lines for which a bound left no room
+	Malformed [reasons]atomic.Int64 // lines that are none of these, by Reason
 
 	Values     atomic.Int64 // in Metrics: more than lines where values are packed
 	Folded     atomic.Int64 // lines of Metrics that went into a series labelled overflow=true
@@ -94,7 +94,13 @@ func (s *Source) Stats() *Stats { return &s.stats }
 func (s *Source) Trouble() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.trouble[:]), func(t string) bool { return t == "" })
+	var list []string
+	for _, t := range s.trouble {
+		if t != "" {
+			list = append(list, t)
+		}
+	}
+	return list
 }
 
 // Addresses returns where the Source listens, with the ports it was given.
@@ -118,21 +124,23 @@ func (s *Source) setTrouble(kind int, text string) {
 	}
 }
 
-// watchDrops looks what the kernel has dropped of a socket since the last look.
-func (s *Source) watchDrops(l *listener) {
-	now, ok := l.dropped()
-	if !ok {
-		return
+// watchDrops looks what the kernel has dropped since the last look.
+func (s *Source) watchDrops(ls []*listener) {
+	text := ""
+	for _, l := range ls {
+		now, ok := l.dropped()
+		if !ok {
+			continue
+		}
+		n := now - l.drops // both wrap alike
+		l.drops = now
+		s.stats.Dropped.Add(int64(n))
+		if n > 0 {
+			text = fmt.Sprintf("the kernel dropped %d datagrams at %v in one interval, its buffer of %d bytes was full: %s",
+				n, l.address, l.buffer, s.dropRemedy(l))
+		}
 	}
-	n := now - l.drops // both wrap alike
-	l.drops = now
-	s.stats.Dropped.Add(int64(n))
-	if n == 0 {
-		s.setTrouble(troubleDrops, "")
-		return
-	}
-	s.setTrouble(troubleDrops, fmt.Sprintf("the kernel dropped %d datagrams at %v in one interval, its buffer of %d bytes was full: %s",
-		n, l.address, l.buffer, s.dropRemedy(l)))
+	s.setTrouble(troubleDrops, text)
 }
 
 func (s *Source) dropRemedy(l *listener) string {
