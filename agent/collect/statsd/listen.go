@@ -19,20 +19,23 @@ const (
 	batchPackets = 64      // datagrams per system call
 	packetSize   = 1 << 16 // the largest UDP datagram is shorter; a frame of a stream may not be longer
 
-	// linger is how long a reader lets datagrams gather once it has seen them
-	// all: a waking for each costs more than reading it. The smallest kernel
-	// buffer in use (212,992 bytes) fills in 2 ms only above 150,000 a second.
-	linger = time.Millisecond
-
 	maxConnections = 1000
 	goodbye        = 100 * time.Millisecond // in which streams may hand over what they have written
 )
 
+// linger is how long a reader lets datagrams gather once it has seen them all:
+// a waking for each costs more than reading it. It is what 200,000 datagrams a
+// second need to fill a quarter of a kernel buffer of the given bytes, at the 768
+// bytes that a short one takes of twice the buffer, and at most 10 ms.
+func linger(buffer int) time.Duration {
+	return min(time.Duration(2*buffer/768/4)*time.Second/200_000, 10*time.Millisecond)
+}
+
 // listener is one address that is listened at: datagrams or a stream.
 type listener struct {
 	address address
-	packets packetConn // nil for a stream
-	raw     syscall.RawConn
+	bound   string            // with the port the kernel chose
+	sock    *socket           // nil for a stream
 	stream  *net.UnixListener // nil for datagrams
 	buffer  int               // bytes that the kernel granted
 	drops   uint32            // the kernel's count at the last look
@@ -41,9 +44,7 @@ type listener struct {
 // packetConn is what *net.UDPConn and *net.UnixConn have in common.
 type packetConn interface {
 	syscall.Conn
-	io.ReadCloser
-	SetReadDeadline(time.Time) error
-	LocalAddr() net.Addr
+	io.Closer
 }
 
 // bind listens at every address, or at none and returns why.
@@ -63,7 +64,7 @@ func (s *Source) bind(ctx context.Context) ([]*listener, error) {
 			return nil, bindError(a, err)
 		}
 		ls = append(ls, l)
-		bound = append(bound, l.where())
+		bound = append(bound, l.bound)
 	}
 	s.mu.Lock()
 	s.bound = bound
@@ -88,12 +89,13 @@ func bindError(a address, err error) error {
 }
 
 func listen(ctx context.Context, a address, buffer int) (*listener, error) {
-	l := &listener{address: a}
+	l := &listener{address: a, bound: a.String()}
 	if a.network != "udp" {
 		if err := clearPath(ctx, a); err != nil {
 			return nil, err
 		}
 	}
+	var packets packetConn
 	switch a.network {
 	case "unix":
 		c, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: a.at})
@@ -106,13 +108,22 @@ func listen(ctx context.Context, a address, buffer int) (*listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		l.packets = c
+		packets = c
 	default:
 		c, err := new(net.ListenConfig).ListenPacket(ctx, "udp", a.at)
 		if err != nil {
 			return nil, err
 		}
-		l.packets = c.(*net.UDPConn)
+		l.bound = "udp://" + c.LocalAddr().String()
+		packets = c.(*net.UDPConn)
+	}
+	if packets != nil {
+		sock, err := newSocket(packets)
+		if err != nil {
+			return nil, err
+		}
+		l.sock = sock
+		l.buffer = setBuffer(sock, buffer)
 	}
 	if a.network != "udp" {
 		// Applications of any user write to it; nobody else reads or lists it.
@@ -120,15 +131,6 @@ func listen(ctx context.Context, a address, buffer int) (*listener, error) {
 			l.close()
 			return nil, err
 		}
-	}
-	if l.packets != nil {
-		raw, err := l.packets.SyscallConn()
-		if err != nil {
-			l.close()
-			return nil, err
-		}
-		l.raw = raw
-		l.buffer = setBuffer(raw, buffer)
 	}
 	return l, nil
 }
@@ -157,21 +159,14 @@ func clearPath(ctx context.Context, a address) error {
 	return os.Remove(a.at)
 }
 
-// where returns the address with the port the kernel chose.
-func (l *listener) where() string {
-	if l.address.network == "udp" {
-		return "udp://" + l.packets.LocalAddr().String()
-	}
-	return l.address.String()
-}
-
-// close ends listening; a second close does nothing.
+// close ends listening. Nobody reads any more.
 func (l *listener) close() {
 	if l.stream != nil {
 		l.stream.Close() // removes the path
 	}
-	if l.packets != nil {
-		if err := l.packets.Close(); err == nil && l.address.network == "unixgram" {
+	if l.sock != nil {
+		l.sock.close()
+		if l.address.network == "unixgram" {
 			os.Remove(l.address.at)
 		}
 	}
@@ -183,26 +178,40 @@ func (l *listener) read(ctx context.Context, t *table) error {
 	if l.stream != nil {
 		return l.accept(ctx, t)
 	}
-	defer context.AfterFunc(ctx, func() { l.packets.SetReadDeadline(time.Unix(1, 0)) })()
-	r := newReceiver()
-	for {
-		n, err := r.wait(l.raw)
-		if ctx.Err() != nil {
-			t.take(n, r.packet)
-			break
+	woken := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
+		l.sock.interrupt()
+	})
+	defer func() {
+		if !stop() {
+			<-woken // the socket must not be closed before that
 		}
+	}()
+	r := newReceiver()
+	// A Unix socket holds as few as ten datagrams (net.unix.max_dgram_qlen), and
+	// its senders wait meanwhile.
+	pause := time.Duration(0)
+	if l.address.network == "udp" {
+		pause = linger(l.buffer)
+	}
+	for {
+		n, err := r.wait(l.sock)
 		if err != nil {
 			return err
 		}
 		t.take(n, r.packet)
+		if ctx.Err() != nil {
+			break
+		}
 		if n < batchPackets {
-			time.Sleep(linger)
+			time.Sleep(pause)
 		}
 	}
 	for range 1000 { // who never stops sending must not keep us
-		n := r.poll(l.raw)
+		n, err := r.poll(l.sock)
 		if n == 0 {
-			break
+			return err
 		}
 		t.take(n, r.packet)
 	}
