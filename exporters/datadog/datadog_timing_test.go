@@ -1,0 +1,102 @@
+package datadog
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+	"github.com/causeway-agent/causeway/exporters"
+)
+
+// hostBatch is what a node with 32 cores, 8 disks and 8 interfaces gives in one
+// interval, in the order its samplers give it.
+func hostBatch() *signal.Batch {
+	b := &signal.Batch{Kind: signal.Metric}
+	rng := rand.New(rand.NewPCG(1, 2))
+	host := []string{signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelEnv, "prod"}
+	add := func(name string, typ signal.Type, v float64, labels ...string) {
+		s := signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: typ, Labels: signal.Labels(append(labels, host...)...)}), Time: 1700000010000, Value: v * (1 + rng.Float64())}
+		if typ == signal.Counter {
+			s.Prev, s.Delta = 1700000000000, s.Value/1000
+		}
+		b.Add(s)
+	}
+	for core := range 32 {
+		for i, mode := range []string{"user", "nice", "system", "idle", "iowait", "interrupt", "softirq", "steal"} {
+			add(signal.SystemCPUCoreTime, signal.Counter, 12345.67+float64(core*i), signal.LabelCPU, fmt.Sprint(core), signal.LabelCPUMode, mode)
+		}
+	}
+	for i := range 8 {
+		d := "nvme" + fmt.Sprint(i) + "n1"
+		for _, dir := range []string{"read", "write"} {
+			for _, m := range []string{signal.SystemDiskIO, signal.SystemDiskOperations, signal.SystemDiskMerged, signal.SystemDiskOperationTime} {
+				add(m, signal.Counter, 987654321+float64(i), signal.LabelDevice, d, signal.LabelDiskDirection, dir)
+			}
+			for _, m := range []string{signal.SystemNetworkIO, signal.SystemNetworkPackets, signal.SystemNetworkErrors, signal.SystemNetworkDropped} {
+				add(m, signal.Counter, 987654321+float64(i), signal.LabelInterface, "eth"+fmt.Sprint(i), signal.LabelNetDirection, map[string]string{"read": "receive", "write": "transmit"}[dir])
+			}
+		}
+	}
+	return b
+}
+
+// ownBatch is n scraped series.
+func ownBatch(n int) *signal.Batch {
+	b := &signal.Batch{Kind: signal.Metric}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range n {
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "http_server_requests_total", Type: signal.Counter, Labels: signal.Labels(
+			signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelNamespace, "default",
+			signal.LabelPod, "web-7d4b9c6f5-x2x9z", signal.LabelK8sContainer, "app", "code", "200", "handler", fmt.Sprint("/api/v1/", i))}),
+			Prev: 1700000000000, Time: 1700000010000, Value: 123456 + float64(i), Delta: float64(rng.IntN(10000))})
+	}
+	return b
+}
+
+// logBatch is n lines of an access log.
+func logBatch(n int) *signal.Batch {
+	b := &signal.Batch{Kind: signal.Log}
+	blk := signal.LogBlock{Stream: signal.InternStream(signal.Labels(
+		signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelNamespace, "default",
+		signal.LabelPod, "web-7d4b9c6f5-x2x9z", signal.LabelK8sContainer, "nginx", signal.LabelService, "web", signal.LabelLogStream, "stdout"))}
+	rng := rand.New(rand.NewPCG(1, 2))
+	for i := range n {
+		blk.Append(1700000010e9+int64(i)*1e6, 6, fmt.Appendf(nil,
+			`10.0.%d.%d - - [14/Nov/2023:22:13:30 +0000] "GET /api/v1/items/%d?page=%d HTTP/1.1" 200 %d "https://example.com/list" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/118.0.0.0 Safari/537.36" rt=0.%03d id=%016x`,
+			rng.IntN(250), rng.IntN(250), rng.IntN(100000), rng.IntN(13), 512+rng.IntN(9000), rng.IntN(1000), rng.Uint64()), nil)
+	}
+	b.Logs = append(b.Logs, blk)
+	return b
+}
+
+// benchmark reports what encoding and compressing costs; for lines, B/op and
+// MB/s are of what was put in.
+func benchmark(b *testing.B, e exporters.Exporter, batch *signal.Batch) {
+	for _, encoding := range []string{"plain", "zstd", "gzip", "deflate"} {
+		b.Run(encoding, func(b *testing.B) {
+			b.ReportAllocs()
+			if encoding == "plain" {
+				encoding = ""
+			}
+			var body, packed []byte
+			for b.Loop() {
+				body, _, _ = e.Encode(body[:0], batch, 0, batch.Len())
+				packed = exporters.Pack(packed[:cap(packed)], body, encoding)
+			}
+			n := float64(batch.Len())
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/item")
+			b.ReportMetric(float64(len(body))/n, "B/item")
+			b.ReportMetric(float64(len(packed))/n, "packedB/item")
+			in := len(body)
+			if batch.Kind == signal.Log {
+				in = len(batch.Logs[0].Text)
+			}
+			b.SetBytes(int64(in))
+		})
+	}
+}
+
+func BenchmarkHost(b *testing.B)  { benchmark(b, Metrics("m", Default(), nil), hostBatch()) }
+func BenchmarkOwn(b *testing.B)   { benchmark(b, Metrics("m", Default(), nil), ownBatch(5000)) }
+func BenchmarkLines(b *testing.B) { benchmark(b, Logs("l", Default(), nil), logBatch(1000)) }

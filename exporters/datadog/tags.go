@@ -1,0 +1,313 @@
+package datadog
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// Limits of a tag, docs.datadoghq.com/getting_started/tagging, read 2026-11.
+// That of their number is documented for events only; we keep it everywhere.
+const (
+	mostTag  = 200 // characters of key and value together
+	mostTags = 100
+	mostHost = 255
+	mostName = 200 // characters of a metric's name
+)
+
+// tagKey returns Datadog's key for a label, and whether it is a tag at all.
+// The host is a resource (metrics) or a field (logs, events) of its own.
+func tagKey(label string) (key string, ok bool) {
+	switch label {
+	case signal.LabelHost, signal.LabelWorkloadKind:
+		return "", false
+	case signal.LabelHostID:
+		return "host_id", true
+	case signal.LabelCluster:
+		return "kube_cluster_name", true // and cluster_name, see appendLabel
+	case signal.LabelNode:
+		return "kube_node", true
+	case signal.LabelNamespace:
+		return "kube_namespace", true
+	case signal.LabelPod:
+		return "pod_name", true
+	case signal.LabelPodUID:
+		return "pod_uid", true
+	case signal.LabelWorkload:
+		return "kube_workload", true // or kube_deployment and the like, see appendLabel
+	case signal.LabelDeployment:
+		return "kube_deployment", true
+	case signal.LabelDaemonSet:
+		return "kube_daemon_set", true
+	case signal.LabelStatefulSet:
+		return "kube_stateful_set", true
+	case signal.LabelReplicaSet:
+		return "kube_replica_set", true
+	case signal.LabelJob:
+		return "kube_job", true
+	case signal.LabelCronJob:
+		return "kube_cronjob", true
+	case signal.LabelK8sContainer:
+		return "kube_container_name", true
+	case signal.LabelContainer:
+		return "container_name", true
+	case signal.LabelContainerID:
+		return "container_id", true
+	case signal.LabelRuntime:
+		return "runtime", true
+	case signal.LabelImage:
+		return "image_name", true // and short_image, see appendLabel
+	case signal.LabelImageTag:
+		return "image_tag", true
+	case signal.LabelImageID:
+		return "image_id", true
+	case signal.LabelEnv:
+		return "env", true
+	case signal.LabelService:
+		return "service", true
+	case signal.LabelVersion:
+		return "version", true
+	case signal.LabelCloudProvider:
+		return "cloud_provider", true
+	case signal.LabelCloudProject:
+		return "project_id", true
+	case signal.LabelCloudZone:
+		return "kube_zone", true
+	case signal.LabelCloudRegion:
+		return "kube_region", true
+	case signal.LabelDevice:
+		return "device", true // and device_name, see appendLabel
+	case signal.LabelInterface:
+		return "interface", true
+	case signal.LabelCPU:
+		return "core", true
+	case signal.LabelFSMount:
+		return "mount_point", true
+	case signal.LabelFSType:
+		return "filesystem", true
+	case "host", "device_name":
+		return "exported_" + label, true // a scraped label must not take over a key that means something here
+	}
+	return label, true
+}
+
+// workloadLabel returns the label that a workload of a kind has as well.
+func workloadLabel(kind string) string {
+	switch kind {
+	case "Deployment":
+		return signal.LabelDeployment
+	case "DaemonSet":
+		return signal.LabelDaemonSet
+	case "StatefulSet":
+		return signal.LabelStatefulSet
+	case "ReplicaSet":
+		return signal.LabelReplicaSet
+	case "Job":
+		return signal.LabelJob
+	case "CronJob":
+		return signal.LabelCronJob
+	}
+	return ""
+}
+
+// ownTag is a tag of the configuration, ready to be written.
+type ownTag struct {
+	key  string
+	text string // normalised, "key:value"
+}
+
+func ownTags(pairs []string) (tags []ownTag) {
+	for _, p := range pairs {
+		k, v, _ := strings.Cut(p, ":")
+		if text := appendTag(nil, k, v); len(text) > 0 {
+			key, _, _ := strings.Cut(string(text), ":")
+			tags = append(tags, ownTag{key, string(text)})
+		}
+	}
+	return tags
+}
+
+// tagger writes a label set as tags: each one through appendTag, between open
+// and shut.
+type tagger struct {
+	open, shut string // around each tag: quotes and a comma in JSON, a comma in ddtags
+	own        []ownTag
+}
+
+// append appends the tags of a label set, and those of the configuration whose
+// keys no label has. The label skip is left out; nic calls an interface a device.
+func (g *tagger) append(dst []byte, labels, skip string, nic bool) []byte {
+	n := 0
+	var own uint64 // bit i: own[i] is overruled
+	for rest := labels; n < mostTags; {
+		k, v, next, ok := signal.NextLabel(rest)
+		if !ok {
+			break
+		}
+		rest = next
+		if v == "" || k == skip {
+			continue
+		}
+		key, ok := tagKey(k)
+		if !ok {
+			continue
+		}
+		for i := range min(len(g.own), 64) {
+			if g.own[i].key == key {
+				own |= 1 << i
+			}
+		}
+		at := len(dst)
+		dst = g.label(dst, labels, k, key, v, nic)
+		if len(dst) > at {
+			n++
+		}
+	}
+	for i := range min(len(g.own), 64) {
+		if own>>i&1 == 0 && n < mostTags {
+			dst = append(append(append(dst, g.open...), g.own[i].text...), g.shut...)
+			n++
+		}
+	}
+	return dst
+}
+
+// label appends the one or two tags of a label.
+func (g *tagger) label(dst []byte, labels, k, key, v string, nic bool) []byte {
+	switch k {
+	case signal.LabelPodUID:
+		if signal.Lookup(labels, signal.LabelPod) != "" {
+			return dst // the name says it, and the uid would make each restart a new series
+		}
+	case signal.LabelHostID:
+		if signal.Lookup(labels, signal.LabelHost) != "" {
+			return dst
+		}
+	case signal.LabelCluster:
+		dst = g.tag(dst, "cluster_name", v)
+	case signal.LabelWorkload:
+		kind := workloadLabel(signal.Lookup(labels, signal.LabelWorkloadKind))
+		if kind != "" {
+			if signal.Lookup(labels, kind) == v {
+				return dst
+			}
+			key, _ = tagKey(kind)
+		}
+	case signal.LabelImage:
+		dst = g.tag(dst, "short_image", v[strings.LastIndexByte(v, '/')+1:])
+	case signal.LabelDevice:
+		dst = g.tag(dst, "device_name", v[strings.LastIndexByte(v, '/')+1:])
+	case signal.LabelInterface:
+		if nic {
+			dst = g.tag(dst, "device_name", v)
+			key = "device"
+		}
+	case signal.LabelCPU:
+		var room [32]byte
+		return g.tag(dst, key, string(append(append(room[:0], "cpu"...), v...)))
+	}
+	return g.tag(dst, key, v)
+}
+
+func (g *tagger) tag(dst []byte, key, value string) []byte {
+	at := len(dst)
+	dst = append(dst, g.open...)
+	text := len(dst)
+	if dst = appendTag(dst, key, value); len(dst) == text {
+		return dst[:at]
+	}
+	return append(dst, g.shut...)
+}
+
+// appendTag appends "key:value" as Datadog would keep it: it begins with a
+// letter; letters are in lower case; what is no letter, digit or one of _-:./
+// is _; there are no two _ in succession and none at the end; at most 200
+// characters. Nothing is appended for what has no key or no value. What it
+// writes needs no escapes in JSON.
+func appendTag(dst []byte, key, value string) []byte {
+	at := len(dst)
+	dst, n := appendPart(dst, at, key, 0, true)
+	if len(dst) == at {
+		return dst
+	}
+	if n >= mostTag {
+		return dst[:at] // no room for a value
+	}
+	dst = append(dst, ':')
+	begin := len(dst)
+	dst, _ = appendPart(dst, begin, value, n+1, false)
+	for len(dst) > begin && (dst[len(dst)-1] == '_' || dst[len(dst)-1] == ':') {
+		dst = dst[:len(dst)-1]
+	}
+	if len(dst) == begin {
+		return dst[:at]
+	}
+	return dst
+}
+
+// appendPart appends a key or a value, of which n characters stand before it.
+func appendPart(dst []byte, begin int, s string, n int, key bool) ([]byte, int) {
+	for i := 0; i < len(s) && n < mostTag; {
+		c := s[i]
+		i++
+		switch {
+		case c-'a' < 26:
+		case c-'A' < 26:
+			c |= 0x20
+		case c-'0' < 10 || c == '.' || c == '-' || c == '/' || c == ':' && !key:
+			if key && len(dst) == begin {
+				continue
+			}
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i-1:])
+			i += size - 1
+			if unicode.IsLetter(r) {
+				dst = utf8.AppendRune(dst, unicode.ToLower(r))
+				n++
+				continue
+			}
+			if unicode.IsDigit(r) && !(key && len(dst) == begin) {
+				dst = utf8.AppendRune(dst, r)
+				n++
+				continue
+			}
+			c = '_'
+		default:
+			c = '_'
+		}
+		if c == '_' && (len(dst) == begin && key || len(dst) > begin && dst[len(dst)-1] == '_') {
+			continue
+		}
+		dst = append(dst, c)
+		n++
+	}
+	return dst, n
+}
+
+// appendName appends a metric's name as Datadog keeps it: it begins with a
+// letter, and what is no ASCII letter, digit, _ or . is _. Nothing is appended
+// if there is no letter in it.
+func appendName(dst []byte, name string) []byte {
+	begin := len(dst)
+	for i := 0; i < len(name) && len(dst)-begin < mostName; i++ {
+		c := name[i]
+		letter := c|0x20 >= 'a' && c|0x20 <= 'z'
+		switch {
+		case letter:
+		case len(dst) == begin:
+			continue
+		case c == '.' || c-'0' < 10:
+		case dst[len(dst)-1] == '_':
+			continue
+		default:
+			c = '_'
+		}
+		dst = append(dst, c)
+	}
+	for len(dst) > begin && (dst[len(dst)-1] == '_' || dst[len(dst)-1] == '.') {
+		dst = dst[:len(dst)-1]
+	}
+	return dst
+}
