@@ -26,9 +26,9 @@ const (
 // linger is how long a reader lets datagrams gather once it has seen them all:
 // a waking for each costs more than reading it. It is what 200,000 datagrams a
 // second need to fill a quarter of a kernel buffer of the given bytes, at the 768
-// bytes that a short one takes of twice the buffer, and at most 10 ms.
+// bytes that a short one takes of twice the buffer, and at most 5 ms.
 func linger(buffer int) time.Duration {
-	return min(time.Duration(2*buffer/768/4)*time.Second/200_000, 10*time.Millisecond)
+	return min(time.Duration(2*buffer/768/4)*time.Second/200_000, 5*time.Millisecond)
 }
 
 // listener is one address that is listened at: datagrams or a stream.

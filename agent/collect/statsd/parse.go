@@ -95,7 +95,7 @@ func parseMetric(line []byte, m *metric) Reason {
 			if !ok || m.kind != counter && m.kind != gauge {
 				return BadStamp
 			}
-			m.stamp, m.dog = t, true
+			m.stamp = t
 		default:
 			if m.origin(f) || bytes.HasPrefix(f, []byte("card:")) {
 				m.dog = true

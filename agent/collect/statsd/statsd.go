@@ -1,10 +1,8 @@
 // Package statsd receives what applications measure of themselves and send
 // unasked: StatsD and DogStatsD over UDP and Unix sockets.
 //
-// The agent runs a Source; it hands one batch of metrics, and one of events if
-// there are any, to the Sink at each flush. It calls nobody else.
-//
-// The grammar, one line each, lines divided by newlines:
+// The agent runs a Source; it hands batches of metrics and events to the Sink at
+// each flush, and calls nobody else. The grammar, lines divided by newlines:
 //
 //	metric = NAME:VALUE{:VALUE}|TYPE{|FIELD}       TYPE: c g ms h d s
 //	event  = _e{TITLE BYTES,TEXT BYTES}:TITLE|TEXT{|FIELD}
@@ -31,20 +29,15 @@
 // counted in Stats.Dropped, and Trouble names the remedy. A Put that blocks
 // makes the interval longer and loses nothing.
 //
-// Tags become labels; env, service, version and host become ours, one without a
-// value gets the value true, and of equal keys the last one counts. The container
-// is known by its id, by the inode of its cgroup, or by external data (pod uid
-// and container name). A + or - in front of a gauge's value changes the gauge,
-// as StatsD has it, unless the line has a field that only DogStatsD knows,
-// where it is the sign (Config.Signs).
+// Tags become labels: env, service, version and host become ours, a tag without
+// a value gets true, of equal keys the last one counts. A container is known by
+// its id, its cgroup's inode, or external data (pod uid, container name).
 //
-// Memory: one table of series under one mutex, which readers hold for one batch
-// of datagrams and a flush while it writes samples. In the steady state a
-// datagram costs no allocation. One goroutine per address and per stream
-// connection; Run waits for all.
-//
-// The package does not answer senders, keeps nothing over a restart, and asks
-// no Kubernetes who a pod is: the hub completes labels.
+// Memory: one table of series under one mutex, which readers hold for a batch of
+// datagrams and a flush while it writes samples. In the steady state a datagram
+// allocates nothing. One goroutine per address and stream connection; Run waits
+// for all. The package does not answer senders, keeps nothing over a restart,
+// and asks no Kubernetes who a pod is: the hub completes labels.
 package statsd
 
 import (
@@ -70,7 +63,7 @@ type Config struct {
 	Flush       time.Duration `yaml:"flush"`       // the interval, aligned to the clock
 	Percentiles []float64     `yaml:"percentiles"` // 0 to 100: computed here besides the histogram, for destinations that take none
 	Expire      time.Duration `yaml:"expire"`      // a series ends after so long without a value
-	Signs       string        `yaml:"signs"`       // +1 and -1 of a gauge: relative (StatsD) | absolute (DogStatsD) | auto: by the line's fields
+	Signs       string        `yaml:"signs"`       // +1 and -1 of a gauge: relative: a change (StatsD) | absolute: the sign (DogStatsD) | auto: absolute in a line with a field only DogStatsD knows
 	MaxSeries   int           `yaml:"max_series"`  // above: folded into one series of the metric, labelled overflow=true
 	Buffer      int64         `yaml:"buffer"`      // bytes the kernel may hold per UDP socket; net.core.rmem_max bounds it
 	Cgroups     string        `yaml:"cgroups"`     // the host's cgroup file system, where inodes sent as origin are looked up
