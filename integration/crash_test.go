@@ -93,7 +93,17 @@ func TestKillAtAnyMomentLosesNothing(t *testing.T) {
 			total := sum(l.writers...)
 			row := n.Settled(time.Minute, "a", "log", total)
 			d := Judge(v, l.writers...)
-			d.Flawless(t)
+			if d.Lost+d.Visible+d.Foreign != 0 {
+				t.Errorf("verdict: %v", d)
+			}
+			// Order is kept but for one case: what is renamed or copied away around a
+			// new life's first look at its folder may be read a look later, behind the
+			// file that took its place.
+			for _, w := range l.writers {
+				if d := Judge(v, w); d.Mixed > 0 && w.rotated == 0 {
+					t.Errorf("%s was never rotated: %v", w.Name, d)
+				}
+			}
 			if d.Hidden > flying {
 				t.Errorf("%d lines came again, and at most %d were in flight at the kills", d.Hidden, flying)
 			}

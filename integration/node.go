@@ -145,6 +145,7 @@ spool: {%s}
 collect:
   host: %s
   containers: {enabled: "false"}
+  statsd: {enabled: "false"}
   logs:
     pods: {enabled: "false"}
     files:

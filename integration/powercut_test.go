@@ -189,3 +189,49 @@ func TestPowerCutLosesNothingThatTheFilesHold(t *testing.T) {
 	audit.Close(t)
 	t.Logf("%d power cuts: %v; not synced: at most %d lines; the ledger: %+v", cuts, d, again, row)
 }
+
+// The offsets of log files are synced by themselves. They must never know of
+// lines that the spool has not synced before: a power cut would take those lines
+// from the spool, and nobody would read them again.
+func TestOffsetsNeverKnowMoreThanTheSyncedSpool(t *testing.T) {
+	t.Parallel()
+	n, v := node(t), NewVendor(t)
+	v.Close()
+	n.Configure(n.Text(Plan{Active: []string{"a"}, Destinations: []string{Influx("a", v.URL, "")}, Spool: "sync: 1h"})) // only who must syncs
+	head, offsets := filepath.Join(n.Data, "spool", "log", "HEAD"), filepath.Join(n.Data, "tail", "offsets")
+	changed := func(path string, since time.Time) bool {
+		info, err := os.Stat(path)
+		return err == nil && info.ModTime().After(since)
+	}
+	n.Start()
+	w := NewWriter(t, n.Logs, "w")
+	for range either(5, 50) {
+		sizes := map[string]int64{} // what is synced, at least
+		segs, err := filepath.Glob(filepath.Join(n.Data, "spool", "log", "*.seg"))
+		must(t, err)
+		for _, path := range segs {
+			info, err := os.Stat(path)
+			must(t, err)
+			sizes[path] = info.Size()
+		}
+		w.Write(500)
+		n.Eventually(largest, "the lines are spooled", func() bool {
+			l, err := n.Ledger()
+			return err == nil && l.Kinds["log"].In == w.Written()
+		})
+		spooled := time.Now()
+		n.Eventually(largest, "the offsets are written", func() bool { return changed(offsets, spooled) })
+		n.Kill()
+		if !changed(head, spooled) { // no sync has ended since
+			segs, err := filepath.Glob(filepath.Join(n.Data, "spool", "log", "*.seg"))
+			must(t, err)
+			for _, path := range segs {
+				must(t, os.Truncate(path, sizes[path]))
+			}
+		}
+		n.Start()
+	}
+	v.Open()
+	n.Settled(2*largest, "a", "log", w.Written())
+	Judge(v, w).Flawless(t)
+}
