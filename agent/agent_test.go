@@ -52,6 +52,7 @@ spool: {forget_after: %s}
 collect:
   host: {interval: 1s}
   containers: {enabled: false}
+  statsd: {enabled: false}
   logs: {pods: {enabled: false}, files: [{path: %s/*.log, start: beginning}]}
 destinations:
   a: {type: influxdb, url: %s}

@@ -76,6 +76,20 @@ type StatusLogs struct {
 	Trouble     []string          `json:"trouble"`
 }
 
+// StatusStatsD is the detail of the source that listens to StatsD.
+type StatusStatsD struct {
+	Packets     int64            `json:"packets"`
+	Metrics     int64            `json:"metrics"`
+	Events      int64            `json:"events"`
+	Checks      int64            `json:"checks"`
+	Refused     int64            `json:"refused"`   // good lines for which a bound left no room
+	Malformed   map[string]int64 `json:"malformed"` // lines by what is wrong with them
+	KernelDrops int64            `json:"kernel_drops"`
+	Series      int64            `json:"series"`
+	Lost        int64            `json:"lost"` // items the spool did not take
+	Trouble     []string         `json:"trouble"`
+}
+
 // StatusSpool is one kind's spool.
 type StatusSpool struct {
 	Kind        string    `json:"kind"`

@@ -15,6 +15,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/collect/container"
 	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -22,6 +23,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/store"
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
+	"github.com/causeway-agent/causeway/exporters/datadog"
 	"github.com/causeway-agent/causeway/exporters/influx"
 )
 
@@ -76,6 +78,14 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 			},
 		})
 	}
+	if c.StatsD.Enabled != "false" {
+		s := statsd.New(c.StatsD, a.log.With("source", "statsd"))
+		units = append(units, unit{
+			name: "collect/statsd", sort: sourceUnit, conf: c.StatsD,
+			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
+			look: func() any { return statsdStatus(s) },
+		})
+	}
 	if c.Logs.Enabled() {
 		t := tail.New(c.Logs, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
 		units = append(units, unit{
@@ -85,6 +95,21 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 		})
 	}
 	return units
+}
+
+// statsdStatus is what status shows of the StatsD listener.
+func statsdStatus(s *statsd.Source) StatusStatsD {
+	st := s.Stats()
+	v := StatusStatsD{
+		Packets: st.Packets.Load(), Metrics: st.Metrics.Load(), Events: st.Events.Load(), Checks: st.Checks.Load(), Refused: st.Refused.Load(),
+		KernelDrops: st.Dropped.Load(), Series: st.Series.Load(), Lost: st.Lost.Load(), Malformed: map[string]int64{}, Trouble: s.Trouble(),
+	}
+	for r := range st.Malformed {
+		if n := st.Malformed[r].Load(); n > 0 {
+			v.Malformed[statsd.Reason(r).String()] = n
+		}
+	}
+	return v
 }
 
 // logStatus is what status shows of the log reader.
@@ -102,6 +127,22 @@ func vendor(name string, d config.Destination, k signal.Kind) (exporters.Exporte
 	name += "/" + k.String()
 	h := exporters.HTTP{ProxyURL: d.ProxyURL.Reveal(), TLS: exporters.TLS(d.TLS)}
 	switch d.Type {
+	case "datadog":
+		c := d.Datadog
+		c.Tags = d.Tags
+		h.Timeout = c.Timeout
+		client, err := h.Client(c.InFlight)
+		if err != nil {
+			return nil, err
+		}
+		switch k {
+		case signal.Metric:
+			return datadog.Metrics(name, c, client), nil
+		case signal.Log:
+			return datadog.Logs(name, c, client), nil
+		default:
+			return datadog.Events(name, c, client), nil
+		}
 	case "influxdb":
 		c := d.Influx
 		c.Tags = d.Tags

@@ -53,6 +53,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/config/secret"
+	"github.com/causeway-agent/causeway/exporters/datadog"
 	"github.com/causeway-agent/causeway/exporters/influx"
 )
 
@@ -141,7 +142,7 @@ const (
 // the Config of the one room its type names. A key that both have, a room's url
 // say, is set in both.
 type Destination struct {
-	// Type names the vendor: influxdb.
+	// Type names the vendor: datadog, influxdb.
 	Type string `yaml:"type"`
 	// Kinds to send, of metrics, logs, events; empty: all.
 	Kinds []string `yaml:"kinds"`
@@ -156,6 +157,8 @@ type Destination struct {
 	// TLS replaces the system's certificates.
 	TLS TLS `yaml:"tls"`
 
+	// Datadog is the rest if Type is "datadog".
+	Datadog datadog.Config `yaml:"-"`
 	// Influx is the rest if Type is "influxdb".
 	Influx influx.Config `yaml:"-"`
 }

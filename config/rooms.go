@@ -8,7 +8,9 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/collect/container"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
+	"github.com/causeway-agent/causeway/exporters/datadog"
 	"github.com/causeway-agent/causeway/exporters/influx"
 )
 
@@ -18,13 +20,15 @@ type Collect struct {
 	Host host.Config `yaml:"host"`
 	// Containers is layer 2: the containers of this machine.
 	Containers container.Config `yaml:"containers"`
+	// StatsD is layer 3: what applications send by StatsD and DogStatsD.
+	StatsD statsd.Config `yaml:"statsd"`
 	// Logs are the files to follow.
 	Logs tail.Config `yaml:"logs"`
 }
 
 // defaultCollect returns what an empty section collect means.
 func defaultCollect() Collect {
-	return Collect{Host: host.Default(), Containers: container.Default(), Logs: tail.Default()}
+	return Collect{Host: host.Default(), Containers: container.Default(), StatsD: statsd.Default(), Logs: tail.Default()}
 }
 
 // check returns every complaint about the section collect.
@@ -32,22 +36,25 @@ func (c Collect) check() error {
 	return errors.Join(
 		under("host", c.Host.Check()),
 		under("containers", c.Containers.Check()),
+		under("statsd", c.StatsD.Check()),
 		under("logs", c.Logs.Check()),
 	)
 }
 
 // vendors lists the types of destinations.
-func vendors() []string { return []string{"influxdb"} }
+func vendors() []string { return []string{"datadog", "influxdb"} }
 
 // laterTypes lists the types of the contract that this version does not have.
 func laterTypes() []string {
-	return []string{"datadog", "googlecloud", "stackdriver", "newrelic", "stdout"}
+	return []string{"googlecloud", "stackdriver", "newrelic", "stdout"}
 }
 
 // newDestination returns the defaults of a destination of the given type.
 func newDestination(typ string) Destination {
 	d := Destination{Type: typ}
 	switch typ {
+	case "datadog":
+		d.Datadog = datadog.Default()
 	case "influxdb":
 		d.Influx = influx.Default()
 	}
@@ -57,6 +64,8 @@ func newDestination(typ string) Destination {
 // room returns the Config that d.Type chooses, nil for an unknown type.
 func (d *Destination) room() any {
 	switch d.Type {
+	case "datadog":
+		return &d.Datadog
 	case "influxdb":
 		return &d.Influx
 	}
@@ -82,7 +91,7 @@ func (d Destination) checkRoom() error {
 // key that a section's type has is found there first.
 func later(key string) bool {
 	return slices.ContainsFunc([]string{
-		"collect.prometheus", "collect.statsd", "collect.otlp", "collect.kubernetes",
+		"collect.prometheus", "collect.otlp", "collect.kubernetes",
 		"collect.logs.journald", "collect.logs.pods.exclude_namespaces",
 		"process.redact", "process.cardinality",
 	}, func(k string) bool { return key == k || strings.HasPrefix(key, k+".") })

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -425,24 +426,35 @@ func (p *parcel) mark(r Range, f spool.Fate, skipped int) {
 	}
 }
 
-// expire takes the first run of items in r that are not too old for the vendor
-// by now, marks those before it, and returns the rest behind it.
+// expire takes the first run of items in r that lie in the vendor's window of
+// time by now, decides on those before it, and returns the rest behind it.
 func (d *Delivery) expire(p *parcel, r Range) (run, rest Range) {
-	maxAge := d.Exporter.Limits().MaxAge
-	if maxAge == 0 {
+	lim := d.Exporter.Limits()
+	if lim.MaxAge == 0 && lim.Future == 0 {
 		return r, Range{}
 	}
-	oldest := time.Now().Add(-maxAge).UnixMilli()
+	oldest, newest := int64(math.MinInt64), int64(math.MaxInt64)
+	if lim.MaxAge > 0 {
+		oldest = time.Now().Add(-lim.MaxAge).UnixMilli()
+	}
+	if lim.Future > 0 {
+		newest = time.Now().Add(lim.Future).UnixMilli()
+	}
 	i := r.Lo
 	run = Range{-1, -1}
-	for old := range p.batch.Older(r.Lo, r.Hi, oldest) {
+	for t := range p.batch.Times(r.Lo, r.Hi) {
+		out := t < oldest || t > newest || p.fate[i] != undecided
 		switch {
-		case old && run.Lo < 0:
-			p.fate[i] = spool.TooOld
-		case old:
+		case out && run.Lo >= 0:
 			return Range{run.Lo, i}, Range{i, r.Hi}
-		case run.Lo < 0:
+		case !out && run.Lo < 0:
 			run.Lo = i
+		case t < oldest && p.fate[i] == undecided:
+			p.fate[i] = spool.TooOld
+		case t > newest && p.fate[i] == undecided:
+			// Many vendors take such items with a nod and throw them away. As a
+			// dead letter it can be sent again when its time has come.
+			d.drop(p, Range{i, i + 1}, spool.Refused, &Error{Class: Permanent, Err: errAhead})
 		}
 		i++
 	}
@@ -461,6 +473,8 @@ type request struct {
 	oversize bool // the one item in [lo, next) does not fit
 	release  func()
 }
+
+var errAhead = errors.New("its time is further ahead of the clock than the vendor accepts")
 
 // encode makes a body of as many items from r.Lo on as fit the vendor's limits.
 func (d *Delivery) encode(p *parcel, r Range) request {

@@ -430,6 +430,27 @@ func TestWhatExpiresWhileWaitingIsBookedTooOld(t *testing.T) {
 	})
 }
 
+func TestWhatIsTooFarAheadIsKeptAsADeadLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeVendor{lim: Limits{Future: 10 * time.Minute, MaxAge: time.Hour}}
+		b := numbered(0, 5, time.Now())
+		b.Samples[1].Time = time.Now().Add(11 * time.Minute).UnixMilli()
+		b.Samples[3].Time = time.Now().Add(-2 * time.Hour).UnixMilli()
+		var buried []float64
+		q := newQueue()
+		q.put(b)
+		run(t, &Delivery{Exporter: v, Bury: func(b *signal.Batch, e *Error) {
+			for _, s := range b.Samples {
+				buried = append(buried, s.Value)
+			}
+		}}, q)
+		books, _ := q.books()
+		if books.Items[spool.Sent] != 3 || books.Items[spool.Refused] != 1 || books.Items[spool.TooOld] != 1 || len(buried) != 1 || buried[0] != 1 {
+			t.Errorf("%v, buried %v", books, buried)
+		}
+	})
+}
+
 func TestARequestUnderWayMayComeBackAfterTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &fakeVendor{}

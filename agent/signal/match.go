@@ -366,26 +366,25 @@ func (blk *LogBlock) slice(lo, hi int) LogBlock {
 	return part
 }
 
-// Older yields, for items lo to hi-1 in order, whether their time is before
-// limit (Unix milliseconds).
-func (b *Batch) Older(lo, hi int, limit int64) iter.Seq[bool] {
-	return func(yield func(bool) bool) {
+// Times yields the times of items lo to hi-1 in order, in Unix milliseconds.
+func (b *Batch) Times(lo, hi int) iter.Seq[int64] {
+	return func(yield func(int64) bool) {
 		switch b.Kind {
 		case Metric:
 			for i := lo; i < hi; i++ {
-				if !yield(b.Samples[i].Time < limit) {
+				if !yield(b.Samples[i].Time) {
 					return
 				}
 			}
 		case Event:
 			for i := lo; i < hi; i++ {
-				if !yield(b.Events[i].Time < limit*1e6) {
+				if !yield(milliseconds(b.Events[i].Time)) {
 					return
 				}
 			}
 		case Log:
 			for l := range b.LinesIn(lo, hi) {
-				if !yield(l.Time < limit*1e6) {
+				if !yield(milliseconds(l.Time)) {
 					return
 				}
 			}

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -101,20 +102,20 @@ func TestFilterKeepsTheIdentityOfLines(t *testing.T) {
 	}
 }
 
-func TestOlder(t *testing.T) {
+func TestTimes(t *testing.T) {
 	f := func(b *Batch, want string) {
 		t.Helper()
 		got := ""
-		for old := range b.Older(0, b.Len(), 3) {
-			got += map[bool]string{true: "o", false: "."}[old]
+		for ms := range b.Times(1, b.Len()) {
+			got += fmt.Sprint(ms, " ")
 		}
 		if got != want {
 			t.Errorf("%v: %s, want %s", b.Kind, got, want)
 		}
 	}
-	f(parse(t, Log, sixLines), "oo....")
-	f(parse(t, Metric, "a gauge - 1 @2\na gauge - 1 @3\na gauge - 1 @1"), "o.o")
-	f(parse(t, Event, "event @2999999 - \"\" \"\" \"\" \"\" {} count=1\nevent @3000000 - \"\" \"\" \"\" \"\" {} count=1"), "o.")
+	f(parse(t, Log, sixLines), "2 3 4 5 6 ")
+	f(parse(t, Metric, "a gauge - 1 @2\na gauge - 1 @3\na gauge - 1 @1"), "3 1 ")
+	f(parse(t, Event, "event @1 - \"\" \"\" \"\" \"\" {} count=1\nevent @2999999 - \"\" \"\" \"\" \"\" {} count=1"), "2 ")
 }
 
 func FuzzParseMatch(f *testing.F) {

@@ -26,7 +26,7 @@ type spread struct {
 	blk  *signal.LogBlock
 	hash uint64
 	free [3]bool // whether stamps in whole s, ms, µs are stamps of a coarse clock
-	last int64 // the greatest time given so far; meaningless before the first
+	last int64   // the greatest time given so far; meaningless before the first
 	seen map[int64]bool
 }
 
