@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -97,6 +98,41 @@ func TestOfflineIntoTheEmbeddedStore(t *testing.T) {
 	}))
 	n.Start()
 	arrives(t, n, addr)
+}
+
+// A thousand numbered counts by UDP, half of them before a kill: what was
+// flushed before it is kept, and what comes after it is added.
+func TestStatsDIntoTheEmbeddedStore(t *testing.T) {
+	t.Parallel()
+	n := node(t)
+	addr, port := freeAddress(t), freeAddress(t)
+	text := n.Text(Plan{
+		Active:       []string{"local"},
+		Destinations: []string{fmt.Sprintf("local: {type: influxdb, embedded: true, listen: %q, database: causeway, retention: 24h}", addr)},
+	})
+	n.Configure(strings.Replace(text, "statsd: {enabled: \"false\"}", fmt.Sprintf("statsd: {listen: [%q], flush: 1s}", "udp://"+port), 1))
+	n.Start()
+	conn, err := net.Dial("udp", port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	count := func(times int) {
+		for range times {
+			if _, err := fmt.Fprint(conn, "orders:2|c|#shop:a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	count(500)
+	holds(n, t, addr, func(v float64) bool { return v == 1000 }, "SELECT sum(increase) FROM orders WHERE shop = 'a'")
+	n.Kill()
+	n.Start()
+	count(500)
+	holds(n, t, addr, func(v float64) bool { return v == 2000 }, "SELECT sum(increase) FROM orders WHERE shop = 'a'")
+	if code := n.Stop(); code != 0 {
+		t.Errorf("the agent ended with %d", code)
+	}
 }
 
 // The same against an InfluxDB that others made. `make test` installs it where
