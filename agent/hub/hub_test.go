@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -323,7 +324,7 @@ func TestATapSeesWhatMatchesAndHoldsNothingUp(t *testing.T) {
 	}
 	cancel()
 	for h.taps.Load() != nil {
-		time.Sleep(time.Millisecond)
+		runtime.Gosched()
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
-	"math"
 	"os"
 	"slices"
 	"strings"
@@ -190,18 +189,6 @@ func TestHistograms(t *testing.T) {
 	f(`d cumdist - 0 +0 since 1700000000000 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0] since=(count=2 sum=1 min=NaN max=NaN bounds=[1] counts=[2 0]))`,
 		"d.count count 2/10s; d.sum count 1/10s; d.avg gauge 0.5; d.median gauge 0.5; d.95percentile gauge 0.95; d.99percentile gauge 0.99", 0)
 	f(`d cumdist - 0 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0])`, "", 1)
-}
-
-func TestQuantileStaysWithinItsBucket(t *testing.T) {
-	h := &signal.Hist{Count: 3, Min: math.NaN(), Max: math.NaN(), Bounds: []float64{-5, 0, 5}, Counts: []uint64{1, 1, 0, 1}}
-	for q, want := range map[float64]float64{0.1: -5, 0.5: -2.5, 1: 5} {
-		if got := quantile(h, q); got != want {
-			t.Errorf("%v: %v, want %v", q, got, want)
-		}
-	}
-	if got := quantile(&signal.Hist{Count: 3, Bounds: []float64{1}, Counts: []uint64{0, 0}, Min: math.NaN(), Max: math.NaN()}, 0.5); !math.IsNaN(got) {
-		t.Errorf("of nothing: %v", got)
-	}
 }
 
 // A line above 1 MB is cut, at a character, and takes nothing else down.

@@ -2,6 +2,7 @@ package influx
 
 import (
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -45,7 +46,9 @@ func appendHist(dst []byte, h *signal.Hist, cumulative bool) []byte {
 	}
 	if recent != nil && recent.Exponential && recent.Count > 0 {
 		for _, q := range [...]float64{0.5, 0.9, 0.95, 0.99} {
-			dst = appendQuantile(dst, q, exponentialQuantile(recent, q))
+			if !slices.ContainsFunc(h.Quantiles, func(made signal.Quantile) bool { return made.Q == q }) {
+				dst = appendQuantile(dst, q, recent.Quantile(q))
+			}
 		}
 	}
 	for _, q := range h.Quantiles {
@@ -71,27 +74,4 @@ func appendQuantile(dst []byte, q, v float64) []byte {
 	dst = strconv.AppendFloat(dst, math.Round(q*1e8)/1e6, 'f', -1, 64)
 	dst = append(dst, '=')
 	return append(appendDerived(dst, v), ',')
-}
-
-// exponentialQuantile estimates the q-quantile: the geometric middle of the
-// bucket it falls in.
-func exponentialQuantile(h *signal.Hist, q float64) float64 {
-	rank := q * float64(h.Count)
-	seen := 0.0
-	base := math.Exp2(math.Exp2(-float64(h.Scale)))
-	middle := func(b *signal.Buckets, i int) float64 { return math.Pow(base, float64(b.Offset)+float64(i)+0.5) }
-	for i := len(h.Neg.Counts) - 1; i >= 0; i-- {
-		if seen += float64(h.Neg.Counts[i]); seen >= rank && h.Neg.Counts[i] > 0 {
-			return -middle(&h.Neg, i)
-		}
-	}
-	if seen += float64(h.Zero); seen >= rank && h.Zero > 0 {
-		return 0
-	}
-	for i, n := range h.Pos.Counts {
-		if seen += float64(n); seen >= rank && n > 0 {
-			return middle(&h.Pos, i)
-		}
-	}
-	return math.NaN()
 }
