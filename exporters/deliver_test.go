@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -474,6 +475,30 @@ func TestARequestUnderWayMayComeBackAfterTheEnd(t *testing.T) {
 		}
 		if books, all := q.books(); !all || books.Items[spool.Sent] != 5 {
 			t.Errorf("%v", books)
+		}
+	})
+}
+
+// A vendor that wants order gets it, through failures too.
+func TestAnOrderedVendorGetsItemsInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var order []uint32
+		n := 0
+		v := &fakeVendor{lim: Limits{Ordered: true, InFlight: 8, Items: 7}}
+		v.send = func(ids []uint32) error {
+			if n++; n%3 == 0 {
+				return &Error{Class: Retry, Status: 503, Unsent: true}
+			}
+			order = append(order, ids...)
+			return nil
+		}
+		q := newQueue()
+		for i := range 20 {
+			q.put(numbered(i*10, 10, time.Now()))
+		}
+		run(t, &Delivery{Exporter: v}, q)
+		if len(order) != 200 || !slices.IsSorted(order) {
+			t.Errorf("%d items, in order: %v", len(order), slices.IsSorted(order))
 		}
 	})
 }
