@@ -6,12 +6,11 @@ import "math"
 // spread evenly, within an exponential bucket by its geometric middle. Above
 // the last bound the bound itself is all that is known. NaN if nothing is.
 func (h *Hist) Quantile(q float64) float64 {
-	v := math.NaN()
+	estimate := h.explicit
 	if h.Exponential {
-		v = h.exponential(q)
-	} else {
-		v = h.explicit(q)
+		estimate = h.exponential
 	}
+	v := estimate(q)
 	if v < h.Min { // not if Min is NaN
 		return h.Min
 	}

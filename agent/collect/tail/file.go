@@ -62,8 +62,7 @@ type family struct {
 	newest  *file
 	members int
 
-	rotations, truncations atomic.Int64
-	lines, cut, bytes      atomic.Int64
+	rotations, truncations, lines atomic.Int64
 }
 
 // file is one inode that is read, or would be.
