@@ -87,6 +87,34 @@ func TestAStopAndStartGoesOnWhereItWas(t *testing.T) {
 	h.start().looks(1).want("three", "new")
 }
 
+// A start in the middle of a copytruncate: the copy is seen before it is whole,
+// and before the original has been looked at.
+func TestACopyThatIsUnderWayAtAStartIsNotReadAgain(t *testing.T) {
+	for _, glob := range []string{"a.log", "a.log*"} {
+		for _, saved := range []bool{true, false} {
+			h := newHost(t, File{Path: glob}).start().looks(1)
+			w := &writer{host: h, name: "a.log"}
+			w.lines(300)
+			h.looks(1)
+			if saved {
+				h.stop()
+			} else {
+				h.kill()
+			}
+			text, err := os.ReadFile(h.path("a.log"))
+			h.must(err)
+			h.write("a.log.1", string(text[:len(text)/3]))
+			h.start().looks(2)
+			h.write("a.log.1", string(text[len(text)/3:]))
+			h.looks(1)
+			h.must(os.Truncate(h.path("a.log"), 0))
+			w.lines(1)
+			h.looks(10)
+			w.check()
+		}
+	}
+}
+
 func TestASnapshotIsNotAheadOfTheSpool(t *testing.T) {
 	h := newHost(t, File{Path: "*.log"}).start().looks(1)
 	h.write("a.log", "one\n")

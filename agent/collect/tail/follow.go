@@ -245,7 +245,15 @@ func (t *Tailer) startOf(f *file, now time.Time) (int64, error) {
 // copy may be under way. t.heads is f's.
 func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err error) {
 	if r := t.original(f); r != nil {
-		return min(r.off, f.size), true, nil
+		if f.size >= r.off {
+			return r.off, true, nil
+		}
+		// Shorter than what was read of the original: the copy is under way, and
+		// the rest of it would be read again. Or else it stays so.
+		if f.size != f.alike {
+			f.alike, f.grown = f.size, now
+		}
+		return f.size, now.Sub(f.grown) >= grace, nil
 	}
 	for _, a := range t.files {
 		if a == f || a.fh == nil || !a.settled || a.ignored || f.path == a.family.root || !relatedNames(f.path, a.path) {
