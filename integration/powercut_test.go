@@ -214,15 +214,20 @@ func TestOffsetsNeverKnowMoreThanTheSyncedSpool(t *testing.T) {
 			must(t, err)
 			sizes[path] = info.Size()
 		}
+		began := time.Now()
 		w.Write(500)
 		n.Eventually(largest, "the lines are spooled", func() bool {
 			l, err := n.Ledger()
 			return err == nil && l.Kinds["log"].In == w.Written()
 		})
+		// The offsets are written once a second, if they changed: a second and a
+		// half from here they know of the lines, if they ever will.
 		spooled := time.Now()
-		n.Eventually(largest, "the offsets are written", func() bool { return changed(offsets, spooled) })
+		n.Eventually(largest, "the offsets are written", func() bool {
+			return changed(offsets, began) && time.Since(spooled) > 1500*time.Millisecond
+		})
 		n.Kill()
-		if !changed(head, spooled) { // no sync has ended since
+		if !changed(head, began) { // no sync has ended since
 			segs, err := filepath.Glob(filepath.Join(n.Data, "spool", "log", "*.seg"))
 			must(t, err)
 			for _, path := range segs {
