@@ -286,6 +286,28 @@ func TestDeliveryAccountsForEveryItem(t *testing.T) {
 	}
 }
 
+func TestEveryBodyFitsTheLimitsAndNothingIsDroppedForIt(t *testing.T) {
+	for _, lim := range []Limits{{Bytes: 100}, {Packed: 60}, {Items: 7}, {Items: 50, Bytes: 100, Packed: 60}} {
+		synctest.Test(t, func(t *testing.T) {
+			v := &fakeVendor{lim: lim}
+			v.send = func(ids []uint32) error {
+				if n := 4 * len(ids); lim.Bytes > 0 && n > lim.Bytes || lim.Packed > 0 && n > lim.Packed || lim.Items > 0 && len(ids) > lim.Items {
+					t.Errorf("%+v: a body of %d items", lim, len(ids))
+				}
+				v.take(ids)
+				return nil
+			}
+			q := newQueue()
+			q.put(numbered(0, 500, time.Now()))
+			q.put(numbered(500, 500, time.Now()))
+			run(t, &Delivery{Exporter: v}, q)
+			if books, _ := q.books(); books.Items[spool.Sent] != 1000 || len(v.took) != 1000 {
+				t.Errorf("%+v: %v", lim, books)
+			}
+		})
+	}
+}
+
 func TestOnlyTheCulpritIsDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &fakeVendor{lim: Limits{Items: 1000}}

@@ -11,8 +11,8 @@ import (
 )
 
 // Pack compresses body into dst[:0] and returns it. Encoding is that of
-// Limits; "" returns body itself. The fastest level of each is used: against
-// the next one it costs half the CPU for about a tenth more bytes on logs.
+// Limits; "" returns body itself. The fastest level of each is used: a node's
+// CPU is dearer than its bandwidth.
 func Pack(dst, body []byte, encoding string) []byte {
 	switch encoding {
 	case "":

@@ -23,7 +23,7 @@
 //  4. A sample that is not newer than the one before it, of a counter or a
 //     running distribution, is dropped and counted: it would count twice.
 //
-// Per series the hub holds about 150 bytes, for Forget (15 minutes) after it was
+// Per series the hub holds one entry (its full name, its last reading), for Forget (15 minutes) after it was
 // last seen. Put may be called from any number of goroutines; it owns the batch
 // it is given and gives nothing back.
 //

@@ -51,8 +51,8 @@ const (
 	codecS2   = 1
 )
 
-// codecOf says how bodies of a kind are kept. Metrics shrink to a seventh and
-// are small; for logs the disk is cheaper than the CPU (ARCHITECTURE.md,
+// codecOf says how bodies of a kind are kept. Metrics shrink to half and cost
+// little; for logs the disk is cheaper than the CPU (ARCHITECTURE.md,
 // "Compression inside frames", has the figures).
 func codecOf(k Kind) byte {
 	if k == Metric {

@@ -3,6 +3,7 @@ package signal
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -131,6 +132,22 @@ func TestFramesAppendToOneBatch(t *testing.T) {
 				t.Errorf("after Reset: %s", Format(&got))
 			}
 		}
+	}
+}
+
+// What was decoded first stays what it is when the next frame is decoded.
+func TestOneFramesTextIsNotAnothers(t *testing.T) {
+	var got Batch
+	want := ""
+	for i := range 20 {
+		b := parse(t, Log, fmt.Sprintf("log {} \"f\" 0..9\n@1 - \"line %d\" {}", i))
+		if err := AppendFromFrame(&got, appendFrame(nil, b, codecS2)); err != nil {
+			t.Fatal(err)
+		}
+		want += Format(b)
+	}
+	if Format(&got) != want {
+		t.Errorf("got\n%swant\n%s", Format(&got), want)
 	}
 }
 
