@@ -26,7 +26,7 @@ func TestConformance(t *testing.T) {
 					}
 					return make(name, c, hc)
 				},
-				Read:  intake{}.read("127.0.0.1:8125"),
+				Read:  readFor("127.0.0.1:8125"),
 				Taken: exporttest.Reply{Status: http.StatusAccepted, Body: `{"errors":[]}`},
 				Refuse: map[string]func(places, items []int, body []byte) (exporttest.Reply, bool){
 					"400": func(places, items []int, body []byte) (exporttest.Reply, bool) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/exporters"
+	"github.com/causeway-agent/causeway/exporters/exporttest/ddintake"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -54,14 +55,14 @@ func tagged() Config {
 func TestGolden(t *testing.T) {
 	m := read(t, signal.Metric, "metrics")
 	body, next, skipped := Metrics("t", tagged(), nil).Encode(nil, m, 0, m.Len())
-	if _, err := (intake{}).series(body); err != nil || next != m.Len() || skipped != 2 {
+	if _, err := (ddintake.Intake{}).Series(body); err != nil || next != m.Len() || skipped != 2 {
 		t.Errorf("next %d of %d, skipped %d, %v", next, m.Len(), skipped, err)
 	}
 	golden(t, "metrics", body)
 
 	l := read(t, signal.Log, "logs")
 	body, next, skipped = Logs("t", tagged(), nil).Encode(nil, l, 0, l.Len())
-	if _, err := (intake{}).logs(body); err != nil || next != l.Len() || skipped != 0 {
+	if _, err := (ddintake.Intake{}).Logs(body); err != nil || next != l.Len() || skipped != 0 {
 		t.Errorf("next %d of %d, skipped %d, %v", next, l.Len(), skipped, err)
 	}
 	golden(t, "logs", body)
@@ -73,9 +74,9 @@ func TestGolden(t *testing.T) {
 		body, next, _ = e.Encode(nil, v, lo, v.Len())
 		var err error
 		if body[0] == '[' {
-			_, err = intake{}.checks(body)
+			_, err = ddintake.Intake{}.Checks(body)
 		} else {
-			_, err = intake{}.event(body)
+			_, err = ddintake.Intake{}.Event(body)
 		}
 		if err != nil {
 			t.Error(err)
@@ -89,7 +90,7 @@ func TestTags(t *testing.T) {
 	f := func(key, value, want string) {
 		t.Helper()
 		got := string(appendTag(nil, key, value))
-		if got != want || got != "" && checkTags([]string{got}) != nil {
+		if got != want || got != "" && ddintake.CheckTags([]string{got}) != nil {
 			t.Errorf("%q, %q gave %q, want %q", key, value, got, want)
 		}
 	}
@@ -202,7 +203,7 @@ func TestLongLinesAreCut(t *testing.T) {
 		blk.Append(1e18, 6, []byte("after"), nil)
 		b.Logs = append(b.Logs, blk)
 		body, next, skipped := Logs("t", Default(), nil).Encode(nil, b, 0, 3)
-		items, err := intake{}.logs(body)
+		items, err := ddintake.Intake{}.Logs(body)
 		if err != nil || next != 3 || skipped != 0 {
 			t.Fatalf("next %d, skipped %d, %v", next, skipped, err)
 		}
@@ -279,14 +280,14 @@ func FuzzTag(f *testing.F) {
 	f.Add("Ünï", "_ __::\xff")
 	f.Fuzz(func(t *testing.T, key, value string) {
 		tag := string(appendTag(nil, key, value))
-		if name := string(appendName(nil, key)); name != "" && !goodName.MatchString(name) {
+		if name := string(appendName(nil, key)); name != "" && !ddintake.GoodName(name) {
 			t.Errorf("name %q", name)
 		}
 		if tag == "" || strings.HasPrefix(tag, "host:") {
 			return
 		}
-		if !utf8.ValidString(tag) || checkTags([]string{tag}) != nil {
-			t.Errorf("%q, %q gave %q: %v", key, value, tag, checkTags([]string{tag}))
+		if !utf8.ValidString(tag) || ddintake.CheckTags([]string{tag}) != nil {
+			t.Errorf("%q, %q gave %q: %v", key, value, tag, ddintake.CheckTags([]string{tag}))
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/causeway-agent/causeway/agent/signal"
+	"github.com/causeway-agent/causeway/exporters/exporttest/ddintake"
 )
 
 // claimed is what Datadog says of each name we send: metric, type on the wire
@@ -238,7 +239,7 @@ func everyRow() (all []row) {
 }
 
 // encode returns what Encode makes of b, read strictly.
-func encode(t testing.TB, names string, b *signal.Batch) (list []point, skipped int) {
+func encode(t testing.TB, names string, b *signal.Batch) (list []ddintake.Point, skipped int) {
 	t.Helper()
 	c := Default()
 	c.Names = names
@@ -249,7 +250,7 @@ func encode(t testing.TB, names string, b *signal.Batch) (list []point, skipped 
 	if len(body) == 0 {
 		return nil, skipped
 	}
-	list, err := intake{}.series(body)
+	list, err := ddintake.Intake{}.Series(body)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, body)
 	}
@@ -313,7 +314,7 @@ func TestRowsAreDatadogs(t *testing.T) {
 }
 
 // show writes series as "name type value interval unit tags".
-func show(list []point) string {
+func show(list []ddintake.Point) string {
 	var lines []string
 	for _, s := range list {
 		l := fmt.Sprintf("%s %s %v", s.Metric, map[int]string{1: "count", 3: "gauge"}[s.Type], *s.Points[0].Value)
@@ -475,17 +476,17 @@ func TestEncodeDependsOnTheBatchAlone(t *testing.T) {
 	b := hostBatch()
 	e := Metrics("t", Default(), nil)
 	whole, _, _ := e.Encode(nil, b, 0, b.Len())
-	list, err := intake{}.series(whole)
+	list, err := ddintake.Intake{}.Series(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var parts []point
+	var parts []ddintake.Point
 	for i := range b.Len() {
 		body, next, skipped := e.Encode(nil, b, i, i+1)
 		if next != i+1 || skipped != 0 {
 			t.Fatalf("sample %d: next %d, skipped %d", i, next, skipped)
 		}
-		part, err := intake{}.series(body)
+		part, err := ddintake.Intake{}.Series(body)
 		if err != nil {
 			t.Fatal(err)
 		}
