@@ -1,0 +1,73 @@
+// Package logline reads one log line: what form it has, when it was written,
+// how bad it is, which trace it belongs to; and it says which lines belong
+// together as one stack trace.
+package logline
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// Format is the form of a stream's lines.
+type Format uint8
+
+// The formats. The zero Format reads nothing.
+const (
+	None        Format = iota
+	Auto               // whichever of the others fits
+	JSON               // an object per line
+	Logfmt             // key=value key="quoted value"
+	Klog               // I1123 13:21:01.123456    1234 file.go:42] text
+	Access             // nginx's and Apache's common and combined, Envoy's default
+	NginxError         // 2026/11/23 13:21:01 [error] 42#42: *7 text
+	ApacheError        // [Mon Nov 23 13:21:01.123456 2026] [core:error] [pid 42:tid 43] text
+	Syslog             // RFC 5424 and 3164, with and without <PRI>
+	Text               // a stamp, a severity word, or both, in front of a text
+)
+
+var formatNames = [...]string{
+	None: "none", Auto: "auto", JSON: "json", Logfmt: "logfmt", Klog: "klog", Access: "access",
+	NginxError: "nginx_error", ApacheError: "apache_error", Syslog: "syslog", Text: "text",
+}
+
+// String returns the format's name as it stands in a configuration.
+func (f Format) String() string {
+	if int(f) < len(formatNames) {
+		return formatNames[f]
+	}
+	return "invalid"
+}
+
+// ParseFormat returns the format of that name; the error lists the names.
+func ParseFormat(s string) (Format, error) {
+	for f, name := range formatNames {
+		if s == name {
+			return Format(f), nil
+		}
+	}
+	return None, fmt.Errorf("%q is no format of log lines; there are %s", s, strings.Join(formatNames[:], ", "))
+}
+
+// Record is what a line says about itself.
+type Record struct {
+	Time  int64 // Unix nanoseconds; 0: the line does not say, or nothing one could believe
+	Level uint8 // syslog severity 0..7, signal.LevelUnknown otherwise
+}
+
+// Parser reads the lines of one stream. It belongs to one goroutine.
+type Parser struct {
+	format Format
+}
+
+// NewParser returns a parser of lines in the form f.
+func NewParser(f Format) *Parser { return &Parser{format: f} }
+
+// Parse reads one line, which has no line end. at is when it was read, in Unix
+// nanoseconds. attrs is the line's flat label set so far; out is attrs with
+// what the line says merged in, and is valid until the next Parse. If ok is
+// false the line has not the parser's form, and out is attrs.
+func (p *Parser) Parse(line []byte, at int64, attrs []byte) (r Record, out []byte, ok bool) {
+	return Record{Level: signal.LevelUnknown}, attrs, p.format == None
+}
