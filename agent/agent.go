@@ -64,6 +64,7 @@ type Agent struct {
 	feed   *exporters.Feed // of the metric spool; see exporters.Feed
 	dead   *exporters.Dead // what vendors refused for good
 	home   home            // the data directory
+	placer *placer         // where the node stands in a cloud
 
 	// reloading serialises reloads; it is held while units stop and start, and
 	// mu is not, so that status can be asked meanwhile.
@@ -97,6 +98,7 @@ func Run(ctx context.Context, o Options) error {
 	a := &Agent{
 		opts: o, log: o.Log, start: time.Now(),
 		units: map[string]*running{}, rows: map[string]*row{}, feed: exporters.NewFeed(sharedFrames),
+		placer: newPlacer(),
 	}
 	if err := setMemoryLimit(); err != nil {
 		a.log.Warn("the memory limit of the cgroup cannot be read; Go will not heed it", "error", err)

@@ -104,7 +104,7 @@ func (a *Agent) apply(cfg *config.Config, listener net.Listener) error {
 	for _, k := range signal.Kinds {
 		a.spools[k].SetOptions(spoolOptions(cfg, k))
 	}
-	a.hub.Configure(cfg.Process, a.baseLabels(cfg), nil)
+	a.label(cfg)
 
 	wanted := map[string]unit{}
 	for _, u := range plan {

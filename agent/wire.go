@@ -30,7 +30,7 @@ import (
 // plan returns every unit that cfg asks for: the two tables of this file, the
 // status server, and an embedded store where one is in use.
 func (a *Agent) plan(cfg *config.Config, listener net.Listener) ([]unit, error) {
-	units := []unit{a.server(cfg, listener)}
+	units := []unit{a.server(cfg, listener), a.locate(cfg)}
 	units = append(units, a.sources(cfg)...)
 	for _, name := range cfg.Active {
 		d := cfg.Destinations[name]
@@ -290,14 +290,26 @@ func inUse(cfg *config.Config, name string, k signal.Kind) bool {
 	return slices.Contains(cfg.Active, name) && wants(cfg.Destinations[name], k)
 }
 
-// baseLabels is what everything this agent sends is labelled with.
+// label has the hub complete everything with what cfg and the cloud say.
+func (a *Agent) label(cfg *config.Config) {
+	a.hub.Configure(cfg.Process, a.baseLabels(cfg), nil)
+}
+
+// baseLabels are on everything: what agent.yaml says counts more than what the
+// cloud does.
 func (a *Agent) baseLabels(cfg *config.Config) string {
 	node := nodeName(cfg)
 	k8s := ""
 	if os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
 		k8s = node
 	}
-	return signal.Merge(signal.Labels(signal.LabelHost, node, signal.LabelCluster, cfg.Agent.Cluster, signal.LabelNode, k8s), hub.TagLabels(cfg.Agent.Tags))
+	cloud := ""
+	if a.placer != nil {
+		at, _ := a.placer.get()
+		cloud = at.labels()
+	}
+	own := signal.Merge(signal.Labels(signal.LabelHost, node, signal.LabelCluster, cfg.Agent.Cluster, signal.LabelNode, k8s), hub.TagLabels(cfg.Agent.Tags))
+	return signal.Merge(cloud, own)
 }
 
 // nodeName is the name this agent reports as: the configured one, the one
