@@ -14,7 +14,7 @@ func TestOutageCostsNoMemoryAndNoLine(t *testing.T) {
 	n, a, b := node(t), NewVendor(t), NewVendor(t)
 	n.Configure(n.Text(Plan{
 		Active: []string{"a", "b"}, Destinations: []string{Influx("a", a.URL, ""), Influx("b", b.URL, "")}, Host: time.Second,
-		Spool: "logs: {max_size: 4GiB, max_age: 48h, when_full: wait}",
+		Spool: "logs: {max_size: " + either("4GiB", "32GiB") + ", max_age: 48h, when_full: wait}",
 	}))
 	n.Start()
 	audit := Audit(n)
