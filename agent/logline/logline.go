@@ -6,8 +6,6 @@ package logline
 import (
 	"fmt"
 	"strings"
-
-	"github.com/causeway-agent/causeway/agent/signal"
 )
 
 // Format is the form of a stream's lines.
@@ -59,6 +57,9 @@ type Record struct {
 // Parser reads the lines of one stream. It belongs to one goroutine.
 type Parser struct {
 	format Format
+	fields fields
+	found  found
+	plain  [256]byte // a key or a value of JSON without its escapes
 }
 
 // NewParser returns a parser of lines in the form f.
@@ -69,5 +70,28 @@ func NewParser(f Format) *Parser { return &Parser{format: f} }
 // what the line says merged in, and is valid until the next Parse. If ok is
 // false the line has not the parser's form, and out is attrs.
 func (p *Parser) Parse(line []byte, at int64, attrs []byte) (r Record, out []byte, ok bool) {
-	return Record{Level: signal.LevelUnknown}, attrs, p.format == None
+	switch p.format {
+	case None:
+		return Record{Level: unknown}, attrs, true
+	case Auto:
+		r, ok = p.auto(line, at)
+	default:
+		r, ok = p.as(p.format, line, at)
+	}
+	if !ok {
+		p.fields.reset()
+		return Record{Level: unknown}, attrs, false
+	}
+	return r, p.fields.merge(attrs), true
 }
+
+// as reads a line in the form f, and leaves what it finds in p.fields.
+func (p *Parser) as(f Format, line []byte, at int64) (r Record, ok bool) {
+	switch f {
+	case JSON:
+		return p.json(line, at)
+	}
+	return Record{Level: unknown}, false
+}
+
+func (p *Parser) auto(line []byte, at int64) (r Record, ok bool) { return p.as(JSON, line, at) }
