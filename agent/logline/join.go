@@ -43,18 +43,29 @@ func (j Join) Joiner() *Joiner { return &Joiner{join: j} }
 type Joiner struct {
 	join Join
 	open bool // there was a line before
+	in   within
 }
 
 // Continues reports whether line, which has no line end, belongs to the record
 // of the line before. It must be called for every line, in order.
 func (j *Joiner) Continues(line []byte) bool {
-	if j.join.start == nil {
-		return false
-	}
-	goesOn := j.open && !j.join.start.Match(line)
+	open := j.open
 	j.open = true
-	return goesOn
+	switch {
+	case j.join.auto:
+		if len(line) > 0 && line[0] == '{' { // JSON: nothing goes on with it, and it with nothing
+			j.open, j.in = false, calm
+			return false
+		}
+		if j.in == calm && len(line) > 0 && !startsTrace(line[0]) {
+			return false // nearly always
+		}
+		return j.trace(line) && open
+	case j.join.start != nil:
+		return open && !j.join.start.Match(line)
+	}
+	return false
 }
 
 // Reset forgets the lines before: the next line begins a record.
-func (j *Joiner) Reset() { j.open = false }
+func (j *Joiner) Reset() { j.open, j.in = false, calm }

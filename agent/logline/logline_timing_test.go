@@ -18,3 +18,31 @@ func BenchmarkParseJSON(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkContinues(b *testing.B) {
+	f := func(name string, lines ...string) {
+		b.Run(name, func(b *testing.B) {
+			j := Join{auto: true}.Joiner()
+			all := make([][]byte, len(lines))
+			for i, l := range lines {
+				all[i] = []byte(l)
+			}
+			n := 0
+			for b.Loop() {
+				for _, l := range all {
+					if j.Continues(l) {
+						n++
+					}
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(all)), "ns/line")
+		})
+	}
+	f("json", jsonLine, jsonLine, jsonLine, jsonLine)
+	f("dated", "2026-11-23 13:21:00.001 INFO  [main] c.e.App - started", "2026-11-23 13:21:00.002 INFO  [main] c.e.App - going on")
+	f("logfmt", "time=2026-11-23T13:21:01Z level=info msg=one", "level=info ts=1795440061.1 msg=two")
+	f("words", "starting up the server now", "Listening on port 8080", "connection from 10.0.0.1 accepted", "done")
+	f("java", "2026-11-23 13:21:01.123 ERROR [http-1] c.e.Orders - order 17 failed", "java.lang.IllegalStateException: no stock",
+		"\tat com.example.Orders.take(Orders.java:41)", "\tat java.base/java.lang.Thread.run(Thread.java:1583)", "Caused by: java.sql.SQLException: deadlock",
+		"\tat com.example.Db.query(Db.java:77) ~[app.jar:1.2]", "\t... 12 common frames omitted")
+}
