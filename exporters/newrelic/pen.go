@@ -1,0 +1,92 @@
+package newrelic
+
+import "github.com/causeway-agent/causeway/agent/signal"
+
+// pen writes attributes, in JSON, each with a comma behind it, or as KeyValues
+// of OTLP.
+type pen struct {
+	dst    []byte
+	otlp   bool
+	family family // whose names its labels get
+	lines  bool   // of lines and events: other keys are reserved, and any character may be in one
+
+	tag   byte // otlp: the field that the attributes are
+	n     int  // attributes written since begin
+	most  int
+	taken [8]string // keys since begin that are not their label's own
+	took  int
+	set   string // the labels at hand
+}
+
+// begin starts a set of at most most attributes.
+func (w *pen) begin(tag byte, most int) { w.tag, w.n, w.most, w.took = tag, 0, most, 0 }
+
+// label appends a label under the key it has at New Relic. Where two labels
+// come to the same key, the one whose own name it is counts, then the first.
+// metric is the name of a point's metric, which no attribute may have.
+func (w *pen) label(labels, k, v, metric string) {
+	key, prefix := k, ""
+	if !w.lines {
+		key = attribute(w.family, k)
+	}
+	switch {
+	case w.lines && reservedInLogs(key), !w.lines && (reserved(key) || key == metric):
+		prefix = "attr."
+	}
+	if v == "" || key == "" || w.n >= w.most {
+		return
+	}
+	if len(key) > mostKey-len(prefix) {
+		key = cut(key, mostKey-len(prefix))
+	}
+	w.set = labels
+	if (prefix != "" || key != k) && !w.take(prefix, key) {
+		return
+	}
+	w.add(prefix, key, v)
+}
+
+// take notes a key that is not its label's own, if it is free.
+func (w *pen) take(prefix, key string) bool {
+	whole := key
+	if prefix != "" {
+		whole = prefix + key // rare
+	}
+	if signal.Lookup(w.set, whole) != "" || w.took == len(w.taken) {
+		return false
+	}
+	for _, t := range w.taken[:w.took] {
+		if t == whole {
+			return false
+		}
+	}
+	w.taken[w.took] = whole
+	w.took++
+	return true
+}
+
+// add appends one attribute.
+func (w *pen) add(prefix, key, value string) {
+	value = cut(value, mostValue)
+	w.n++
+	if w.otlp {
+		w.dst = appendPair(w.dst, w.tag, prefix, key, value)
+		return
+	}
+	w.dst = append(append(w.dst, '"'), prefix...)
+	if w.lines {
+		at := len(w.dst)
+		w.dst = appendString(w.dst, key)
+		copy(w.dst[at:], w.dst[at+1:]) // without its first quote
+		w.dst = append(w.dst[:len(w.dst)-1], ':')
+	} else {
+		at, clean := len(w.dst), false
+		if w.dst, clean = appendKeyOf(w.dst, key); !clean && !w.take("", view(w.dst[at-len(prefix):])) {
+			w.dst = w.dst[:at-len(prefix)-1]
+			w.n--
+			return
+		}
+		w.dst = append(w.dst, '"', ':')
+	}
+	w.dst = append(appendString(w.dst, value), ',')
+}
