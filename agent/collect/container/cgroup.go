@@ -118,3 +118,16 @@ func isHex(s string) bool {
 	}
 	return true
 }
+
+// SplitImage takes a reference to an image apart: registry/name:tag@digest,
+// where each but the name may be missing, or nothing but a digest.
+func SplitImage(ref string) (name, tag, digest string) {
+	if strings.HasPrefix(ref, "sha256:") {
+		return "", "", ref
+	}
+	name, digest, _ = strings.Cut(ref, "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') { // else it is the registry's port
+		name, tag = name[:i], name[i+1:]
+	}
+	return name, tag, digest
+}

@@ -3,12 +3,14 @@
 //
 // agent's wire.go makes a Sampler of a Config and a Provider and gives it to
 // collect.Poll. The Sampler asks its Provider for one Reading per container and
-// turns readings into samples. There is room for two providers behind that
-// interface: package container/cadvisor reads the cgroups itself and needs no
-// kubelet; one that asks the kubelet and needs no privilege is to stand beside
-// this file. cAdvisor is in a package of its own because its library pulls in
-// gRPC and Docker's client; nothing here imports it, so what is here compiles
-// and is tested in a second.
+// turns readings into samples. There are two providers behind that interface:
+// Kubelet asks the node's kubelet and needs no privilege; package
+// container/cadvisor reads the cgroups itself and needs no kubelet. What both
+// know they report under the same names with the same labels (a test there
+// feeds both from one cAdvisor); the kubelet adds pods, node, volumes and
+// statuses. Auto takes the one that works. cAdvisor is in a package of its own
+// because its library pulls in gRPC and Docker's client; nothing here imports
+// it, so what is here compiles and is tested in a second.
 //
 // What always holds:
 //
@@ -60,8 +62,12 @@ type Config struct {
 	// How often each container is read. cAdvisor's own reading follows it.
 	Interval time.Duration `yaml:"interval"`
 
-	// Who reads them: auto or cadvisor. (kubelet is reserved.)
+	// Who reads them: kubelet asks the node's kubelet, and needs no privilege; cadvisor reads the
+	// cgroups itself. auto: the kubelet where it answers, else cadvisor.
 	Provider string `yaml:"provider"`
+
+	// How to reach the kubelet.
+	Kubelet KubeletConfig `yaml:"kubelet"`
 
 	// Cgroups to report that no container runtime made, by their path below the
 	// hierarchy's root: "/system.slice/nginx.service", or "/system.slice/*" for
@@ -107,12 +113,11 @@ func (c Config) Check() error {
 		complain("interval: must be at least 1s, is %v", c.Interval)
 	}
 	switch c.Provider {
-	case "auto", "cadvisor":
-	case "kubelet":
-		complain("provider: kubelet is not built into this version; use auto or cadvisor")
+	case "auto", "kubelet", "cadvisor":
 	default:
-		complain("provider: %q is none of auto, cadvisor", c.Provider)
+		complain("provider: %q is none of auto, kubelet, cadvisor", c.Provider)
 	}
+	errs = append(errs, c.Kubelet.check()...)
 	for i, g := range c.Cgroups {
 		switch dir := strings.TrimSuffix(g, "/*"); {
 		case !strings.HasPrefix(g, "/"):

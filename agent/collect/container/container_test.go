@@ -46,7 +46,9 @@ func TestCheckNamesEachBadKeyAndAllAtOnce(t *testing.T) {
 	}
 	f(func(c *Config) { c.Enabled = "yes" }, "enabled")
 	f(func(c *Config) { c.Interval = 999 * time.Millisecond }, "interval")
-	f(func(c *Config) { c.Provider = "kubelet" }, "provider")
+	f(func(c *Config) { c.Kubelet.URL = "10.0.0.1:10250" }, "kubelet.url")
+	f(func(c *Config) { c.Kubelet.URL = "http://10.0.0.1:10255" }, "kubelet.url")
+	f(func(c *Config) { c.Kubelet.InsecureSkipVerify, c.Kubelet.CAFile = true, "/ca.crt" }, "kubelet.insecure_skip_verify")
 	f(func(c *Config) { c.Provider = "docker" }, "provider")
 	f(func(c *Config) { c.Cgroups = []string{"/a", "system.slice"} }, "cgroups[1]")
 	f(func(c *Config) { c.Cgroups = []string{"/a/"} }, "cgroups[0]")
@@ -233,7 +235,8 @@ func TestNewLabelsMakeNewSeriesWithTheSameStart(t *testing.T) {
 
 func TestPodHasItsNetworkAndNothingElse(t *testing.T) {
 	r := reading("a", 1000, 5000, 1)
-	r.Pod, r.Labels = true, signal.Labels(signal.LabelPod, "web-0")
+	r.CPU = math.NaN()
+	r.Scope, r.Labels = OfPod, signal.Labels(signal.LabelPod, "web-0")
 	r.Interfaces = []Interface{{Name: "eth0", Receive: Traffic{1, 2, 3, 4}, Transmit: Traffic{5, 6, 7, 8}}}
 	b := sample(t, New(Default(), &node{readings: []Reading{r}}))
 	if len(b.Samples) != 8 {
@@ -300,6 +303,7 @@ func full(name string) Reading {
 	for v := range NumValues {
 		r.Values[v] = float64(v) + 0.5
 	}
+	r.Values[CPUTime], r.Values[CPUUsage], r.Values[MemoryAvailable] = math.NaN(), math.NaN(), math.NaN() // told apart; worked out
 	r.Disks = []Disk{{Device: "sda", Read: 101, Write: 102, ReadOperations: 103, WriteOperations: 104}, {Device: "253:1", Read: 111, Write: 112, ReadOperations: 113, WriteOperations: 114}}
 	r.Filesystems = []Filesystem{{Device: "sda1", Usage: 121, Capacity: 122}}
 	r.Interfaces = []Interface{{Name: "eth0", Receive: Traffic{131, 132, 133, 134}, Transmit: Traffic{135, 136, 137, 138}}}

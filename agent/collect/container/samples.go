@@ -6,19 +6,37 @@ import (
 	"github.com/causeway-agent/causeway/agent/signal"
 )
 
+// Scope is what a Reading is of. It decides which names its numbers get; a
+// number that has no name in a scope makes no sample.
+type Scope uint8
+
+// The scopes.
+const (
+	OfContainer Scope = iota // a container, or a listed cgroup
+	OfPod                    // a pod's sums, or its network
+	OfNode                   // the node's sums, as the kubelet has them
+	OfImages                 // the node's file system with the images
+	OfSystem                 // the kubelet, the runtime
+	OfVolume                 // a pod's volume
+	OfStatus                 // what specification and status of a pod say of one of its containers
+	OfProbes                 // the results of a container's probes
+	NumScopes
+)
+
 // Reading is what a provider read of one container, pod or cgroup at one time.
 type Reading struct {
 	Name   string // what tells it from the others of one Read, the same in each: the cgroup's path
 	Labels string // flat: its identity
-	Pod    bool   // a pod's network; the numbers are not used
-	Start  int64  // Unix ms: when its counters were zero; 0 if unknown
-	Time   int64  // Unix ms: when it was read
+	Scope  Scope
+	Start  int64 // Unix ms: when its counters were zero; 0 if unknown
+	Time   int64 // Unix ms: when it was read
 
-	CPU         float64 // s: user, system and what could not be told apart; NaN if unknown
+	CPU         float64 // s: user, system and what could not be told apart; NaN if unknown. If it falls, all counters began anew
 	Values      [NumValues]float64
 	Disks       []Disk
 	Filesystems []Filesystem
 	Interfaces  []Interface
+	Parts       []Part
 }
 
 // Disk is a container's traffic with one block device.
@@ -28,10 +46,21 @@ type Disk struct {
 	ReadOperations, WriteOperations float64
 }
 
-// Filesystem is what a container keeps on one file system.
+// Filesystem is what a container, pod, node or volume keeps on one file system;
+// NaN if unknown.
 type Filesystem struct {
-	Device          string
-	Usage, Capacity float64 // bytes
+	Device                         string
+	Time                           int64   // Unix ms, where it was not read together with the rest; 0: the Reading's
+	Usage, Capacity, Available     float64 // bytes
+	Inodes, InodesFree, InodesUsed float64 // pods and volumes
+}
+
+// Part is one number with labels of its own: A and B are the values of the
+// label keys that Value's description names.
+type Part struct {
+	Value  Value
+	A, B   string
+	Number float64
 }
 
 // Interface is the traffic over one network interface since Start.
@@ -46,22 +75,24 @@ type Traffic struct{ Bytes, Packets, Errors, Dropped float64 }
 // Reset empties r for another container, keeping its memory: every number is
 // unknown.
 func (r *Reading) Reset() {
-	*r = Reading{CPU: math.NaN(), Disks: r.Disks[:0], Filesystems: r.Filesystems[:0], Interfaces: r.Interfaces[:0]}
+	*r = Reading{CPU: math.NaN(), Disks: r.Disks[:0], Filesystems: r.Filesystems[:0], Interfaces: r.Interfaces[:0], Parts: r.Parts[:0]}
 	for i := range r.Values {
 		r.Values[i] = math.NaN()
 	}
 }
 
-// Value is the place of one number in Reading.Values. names_container.go has
-// the units.
+// Value is the place of one number in Reading.Values. names_container.go and
+// names.go have the units.
 type Value uint8
 
-// The values. Those marked * the Sampler works out itself.
+// The values. Those marked * the Sampler works out itself, where the provider
+// does not know them.
 const (
 	Uptime    Value = iota // *
 	StartTime              // *
 	CPUUser
 	CPUSystem
+	CPUTime  // where user and system are not told apart
 	CPUUsage // *
 	CPULimit
 	CPUShares
@@ -77,6 +108,7 @@ const (
 	MemoryRSS
 	MemoryCache
 	MemorySwap
+	MemoryMapped
 	MemoryLimit
 	MemoryReservation
 	MajorFaults
@@ -91,49 +123,20 @@ const (
 	Processes
 	Threads
 	ThreadsLimit
+	CPURequest // OfStatus, down to LastTerminated; CPULimit and MemoryLimit are the specified ones there
+	MemoryRequest
+	StorageRequest
+	StorageLimit
+	Restarts
+	Ready
+	OOMKills
+	LastExitCode
+	State          // a Part, with the state
+	Reason         // a Part, with the reason
+	LastTerminated // a Part, with the reason
+	Probes         // a Part, with type and result; OfProbes
 	NumValues
 )
-
-// valueDescs says what each Value becomes. It is never written.
-var valueDescs = [NumValues]struct {
-	name, unit string
-	typ        signal.Type
-	labels     [4]string // pairs
-}{
-	Uptime:            {name: signal.ContainerUptime, unit: "s", typ: signal.Gauge},
-	StartTime:         {name: signal.ContainerStartTime, unit: "s", typ: signal.Gauge},
-	CPUUser:           {signal.ContainerCPUTime, "s", signal.Counter, [4]string{signal.LabelCPUMode, "user"}},
-	CPUSystem:         {signal.ContainerCPUTime, "s", signal.Counter, [4]string{signal.LabelCPUMode, "system"}},
-	CPUUsage:          {name: signal.ContainerCPUUsage, unit: "{cpu}", typ: signal.Gauge},
-	CPULimit:          {name: signal.ContainerCPULimit, unit: "{cpu}", typ: signal.Gauge},
-	CPUShares:         {name: signal.ContainerCPUShares, unit: "1", typ: signal.Gauge},
-	CPUQuota:          {name: signal.ContainerCPUQuota, unit: "s", typ: signal.Gauge},
-	CPUPeriod:         {name: signal.ContainerCPUPeriod, unit: "s", typ: signal.Gauge},
-	Periods:           {name: signal.ContainerThrottlePeriods, unit: "{period}", typ: signal.Counter},
-	ThrottledPeriods:  {name: signal.ContainerThrottledPeriods, unit: "{period}", typ: signal.Counter},
-	ThrottledTime:     {name: signal.ContainerThrottledTime, unit: "s", typ: signal.Counter},
-	MemoryUsage:       {name: signal.ContainerMemoryUsage, unit: "By", typ: signal.Gauge},
-	MemoryUsageMax:    {name: signal.ContainerMemoryUsageMax, unit: "By", typ: signal.Gauge},
-	MemoryWorkingSet:  {name: signal.ContainerMemoryWorkingSet, unit: "By", typ: signal.Gauge},
-	MemoryAvailable:   {name: signal.ContainerMemoryAvailable, unit: "By", typ: signal.Gauge},
-	MemoryRSS:         {name: signal.ContainerMemoryRSS, unit: "By", typ: signal.Gauge},
-	MemoryCache:       {name: signal.ContainerMemoryCache, unit: "By", typ: signal.Gauge},
-	MemorySwap:        {name: signal.ContainerMemorySwap, unit: "By", typ: signal.Gauge},
-	MemoryLimit:       {name: signal.ContainerMemoryLimit, unit: "By", typ: signal.Gauge},
-	MemoryReservation: {name: signal.ContainerMemoryRequest, unit: "By", typ: signal.Gauge},
-	MajorFaults:       {signal.ContainerMemoryFaults, "{fault}", signal.Counter, [4]string{signal.LabelPagingType, "major"}},
-	MinorFaults:       {signal.ContainerMemoryFaults, "{fault}", signal.Counter, [4]string{signal.LabelPagingType, "minor"}},
-	OOMEvents:         {name: signal.ContainerMemoryOOM, unit: "{event}", typ: signal.Counter},
-	CPUSome:           {signal.ContainerPressure, "s", signal.Counter, [4]string{signal.LabelPressure, "cpu", signal.LabelPressureKind, "some"}},
-	CPUFull:           {signal.ContainerPressure, "s", signal.Counter, [4]string{signal.LabelPressure, "cpu", signal.LabelPressureKind, "full"}},
-	MemorySome:        {signal.ContainerPressure, "s", signal.Counter, [4]string{signal.LabelPressure, "memory", signal.LabelPressureKind, "some"}},
-	MemoryFull:        {signal.ContainerPressure, "s", signal.Counter, [4]string{signal.LabelPressure, "memory", signal.LabelPressureKind, "full"}},
-	IOSome:            {signal.ContainerPressure, "s", signal.Counter, [4]string{signal.LabelPressure, "io", signal.LabelPressureKind, "some"}},
-	IOFull:            {signal.ContainerPressure, "s", signal.Counter, [4]string{signal.LabelPressure, "io", signal.LabelPressureKind, "full"}},
-	Processes:         {name: signal.ContainerProcesses, unit: "{process}", typ: signal.Gauge},
-	Threads:           {name: signal.ContainerThreads, unit: "{thread}", typ: signal.Gauge},
-	ThreadsLimit:      {name: signal.ContainerThreadsLimit, unit: "{thread}", typ: signal.Gauge},
-}
 
 // series is what the Sampler keeps of one container: its interned series, and
 // what the next reading is compared with.
@@ -146,59 +149,83 @@ type series struct {
 
 	values      [NumValues]signal.Series
 	disks       map[string]*[4]signal.Series // bytes read, written, operations read, written
-	filesystems map[string]*[2]signal.Series // usage, capacity
+	filesystems map[string]*filesystem
 	interfaces  map[string]*[8]signal.Series // receive: bytes, packets, errors, dropped; transmit: the same
+	parts       map[partKey]*signal.Series
+}
+
+// filesystem is one file system's series, as filesystemDescs has them, and when
+// it was last reported.
+type filesystem struct {
+	series [6]signal.Series
+	time   int64
+}
+
+type partKey struct {
+	value Value
+	a, b  string
 }
 
 // appendTo appends the samples of r, if it is newer than the reading before.
 func (k *series) appendTo(b *signal.Batch, r *Reading) {
-	if r.Time <= k.time {
-		return
-	}
 	if k.labels != r.Labels {
 		*k = series{round: k.round, labels: r.Labels, start: k.start, time: k.time, cpu: k.cpu}
 	}
-	if restarted := r.CPU < k.cpu; k.time == 0 || restarted {
-		// The provider's Start may be the age of an inode, which the kernel makes
-		// anew at will: the first one counts. It cannot be after the reading.
-		k.start = r.Start
-		if k.start <= 0 || k.start > r.Time {
-			k.start = r.Time
-		}
-		if restarted {
-			k.start = max(k.start, k.time) // it still ran at the reading before
-			k.time = 0
-		}
-	}
-	if !r.Pod {
+	if r.Time > k.time {
+		k.begin(r)
 		k.workOut(r)
+		descs := &valueDescs[r.Scope]
 		for i, v := range r.Values {
-			k.add(b, r, &k.values[i], Value(i), v)
+			k.add(b, r, &k.values[i], &descs[i], v)
 		}
 		k.appendDisks(b, r)
+		k.appendInterfaces(b, r)
+		k.appendParts(b, r)
+		k.time, k.cpu = r.Time, r.CPU
 	}
-	k.appendInterfaces(b, r)
-	k.time, k.cpu = r.Time, r.CPU
+	k.appendFilesystems(b, r)
+}
+
+// begin settles since when the counters of r count.
+func (k *series) begin(r *Reading) {
+	restarted := r.CPU < k.cpu
+	if k.time != 0 && !restarted {
+		return
+	}
+	// The provider's Start may be the age of an inode, which the kernel makes
+	// anew at will: the first one counts. It cannot be after the reading.
+	k.start = r.Start
+	if k.start <= 0 || k.start > r.Time {
+		k.start = r.Time
+	}
+	if restarted {
+		k.start = max(k.start, k.time) // it still ran at the reading before
+		k.time = 0
+	}
 }
 
 // workOut fills the values that follow from others.
 func (k *series) workOut(r *Reading) {
 	v := &r.Values
-	v[StartTime] = float64(k.start) / 1e3
-	v[Uptime] = float64(r.Time-k.start) / 1e3
-	if k.time != 0 {
+	if r.Scope == OfContainer || r.CPU == r.CPU { // a pod's network alone has no age: its sums have
+		v[StartTime] = float64(k.start) / 1e3
+		v[Uptime] = float64(r.Time-k.start) / 1e3
+	}
+	if k.time != 0 && v[CPUUsage] != v[CPUUsage] {
 		v[CPUUsage] = (r.CPU - k.cpu) / (float64(r.Time-k.time) / 1e3)
 	}
-	v[MemoryAvailable] = max(0, v[MemoryLimit]-v[MemoryWorkingSet]) // NaN if either is
+	if v[MemoryAvailable] != v[MemoryAvailable] {
+		v[MemoryAvailable] = max(0, v[MemoryLimit]-v[MemoryWorkingSet]) // NaN if either is
+	}
 }
 
-func (k *series) add(b *signal.Batch, r *Reading, s *signal.Series, which Value, v float64) {
-	if v != v {
+// add appends one sample, unless its number is not known or has no name.
+func (k *series) add(b *signal.Batch, r *Reading, s *signal.Series, d *desc, v float64) {
+	if v != v || d.name == "" {
 		return
 	}
-	d := &valueDescs[which]
 	if !s.Valid() {
-		*s = k.intern(d.name, d.unit, d.typ, d.labels)
+		*s = k.intern(d, d.labels)
 	}
 	b.Add(signal.Sample{Series: *s, Start: k.startOf(d.typ), Time: r.Time, Value: v})
 }
@@ -211,76 +238,91 @@ func (k *series) startOf(t signal.Type) int64 {
 }
 
 // intern makes a series of the container's labels and up to two pairs.
-func (k *series) intern(name, unit string, t signal.Type, pairs [4]string) signal.Series {
-	return signal.Intern(signal.Desc{Name: name, Unit: unit, Type: t, Labels: signal.Merge(k.labels, signal.Labels(pairs[:]...))})
+func (k *series) intern(d *desc, pairs [4]string) signal.Series {
+	return signal.Intern(signal.Desc{Name: d.name, Unit: d.unit, Type: d.typ, Labels: signal.Merge(k.labels, signal.Labels(pairs[:]...))})
 }
 
 func (k *series) appendDisks(b *signal.Batch, r *Reading) {
 	for i := range r.Disks {
 		d := &r.Disks[i]
 		s := entry(&k.disks, d.Device, len(r.Disks))
-		if !s[0].Valid() {
-			for j, name := range [...]string{signal.ContainerDiskIO, signal.ContainerDiskOperations} {
-				unit := [...]string{"By", "{operation}"}[j]
-				s[2*j] = k.intern(name, unit, signal.Counter, [4]string{signal.LabelDevice, d.Device, signal.LabelDiskDirection, "read"})
-				s[2*j+1] = k.intern(name, unit, signal.Counter, [4]string{signal.LabelDevice, d.Device, signal.LabelDiskDirection, "write"})
-			}
-		}
 		for j, v := range [...]float64{d.Read, d.Write, d.ReadOperations, d.WriteOperations} {
-			k.addTo(b, r, s[j], signal.Counter, v)
+			if desc := &diskDescs[j/2]; !s[j].Valid() {
+				s[j] = k.intern(desc, [4]string{signal.LabelDevice, d.Device, signal.LabelDiskDirection, [...]string{"read", "write"}[j%2]})
+			}
+			k.add(b, r, &s[j], &diskDescs[j/2], v)
 		}
 	}
+}
+
+// appendFilesystems appends what is kept on file systems. Those that are read at
+// times of their own are new or not by themselves.
+func (k *series) appendFilesystems(b *signal.Batch, r *Reading) {
 	for i := range r.Filesystems {
 		f := &r.Filesystems[i]
-		s := entry(&k.filesystems, f.Device, len(r.Filesystems))
-		if !s[0].Valid() {
-			s[0] = k.intern(signal.ContainerFilesystemUsage, "By", signal.Gauge, [4]string{signal.LabelDevice, f.Device})
-			s[1] = k.intern(signal.ContainerFilesystemCapacity, "By", signal.Gauge, [4]string{signal.LabelDevice, f.Device})
+		at := f.Time
+		if at == 0 {
+			at = r.Time
 		}
-		k.addTo(b, r, s[0], signal.Gauge, f.Usage)
-		k.addTo(b, r, s[1], signal.Gauge, f.Capacity)
+		s := entry(&k.filesystems, f.Device, len(r.Filesystems))
+		if at <= s.time {
+			continue
+		}
+		s.time = at
+		for j, v := range [...]float64{f.Usage, f.Capacity, f.Available, f.Inodes, f.InodesFree, f.InodesUsed} {
+			d := &filesystemDescs[r.Scope][j]
+			if v != v || d.name == "" {
+				continue
+			}
+			if !s.series[j].Valid() {
+				s.series[j] = k.intern(d, [4]string{signal.LabelDevice, f.Device})
+			}
+			b.Add(signal.Sample{Series: s.series[j], Time: at, Value: v})
+		}
 	}
 }
 
 func (k *series) appendInterfaces(b *signal.Batch, r *Reading) {
+	descs := &networkDescs[r.Scope]
 	for i := range r.Interfaces {
 		n := &r.Interfaces[i]
 		s := entry(&k.interfaces, n.Name, len(r.Interfaces))
-		if !s[0].Valid() {
-			names := [...]string{signal.ContainerNetworkIO, signal.ContainerNetworkPackets, signal.ContainerNetworkErrors, signal.ContainerNetworkDropped}
-			if r.Pod {
-				names = [...]string{signal.PodNetworkIO, signal.PodNetworkPackets, signal.PodNetworkErrors, signal.PodNetworkDropped}
-			}
-			for j, name := range names {
-				unit := [...]string{"By", "{packet}", "{error}", "{packet}"}[j]
-				s[j] = k.intern(name, unit, signal.Counter, [4]string{signal.LabelInterface, n.Name, signal.LabelNetDirection, "receive"})
-				s[j+4] = k.intern(name, unit, signal.Counter, [4]string{signal.LabelInterface, n.Name, signal.LabelNetDirection, "transmit"})
-			}
-		}
 		for j, t := range [...]*Traffic{&n.Receive, &n.Transmit} {
-			k.addTo(b, r, s[4*j], signal.Counter, t.Bytes)
-			k.addTo(b, r, s[4*j+1], signal.Counter, t.Packets)
-			k.addTo(b, r, s[4*j+2], signal.Counter, t.Errors)
-			k.addTo(b, r, s[4*j+3], signal.Counter, t.Dropped)
+			for l, v := range [...]float64{t.Bytes, t.Packets, t.Errors, t.Dropped} {
+				s := &s[4*j+l]
+				if !s.Valid() && descs[l].name != "" {
+					*s = k.intern(&descs[l], [4]string{signal.LabelInterface, n.Name, signal.LabelNetDirection, [...]string{"receive", "transmit"}[j]})
+				}
+				k.add(b, r, s, &descs[l], v)
+			}
 		}
 	}
 }
 
-func (k *series) addTo(b *signal.Batch, r *Reading, s signal.Series, t signal.Type, v float64) {
-	if v == v {
-		b.Add(signal.Sample{Series: s, Start: k.startOf(t), Time: r.Time, Value: v})
+func (k *series) appendParts(b *signal.Batch, r *Reading) {
+	for i := range r.Parts {
+		p := &r.Parts[i]
+		d := &valueDescs[r.Scope][p.Value]
+		if d.name == "" {
+			continue
+		}
+		s := entry(&k.parts, partKey{p.Value, p.A, p.B}, len(r.Parts))
+		if !s.Valid() {
+			*s = k.intern(d, [4]string{d.labels[0], p.A, d.labels[2], p.B})
+		}
+		k.add(b, r, s, d, p.Number)
 	}
 }
 
-// entry returns the series of one device or interface, making room for them at
-// first. now is how many there are at present: where the map remembers many
-// more than that (interfaces that come and go), it is begun anew.
-func entry[S any](m *map[string]*S, name string, now int) *S {
+// entry returns what is kept of one device, interface or part, making room for
+// it at first. now is how many there are at present: where the map remembers
+// many more than that (interfaces that come and go), it is begun anew.
+func entry[K comparable, S any](m *map[K]*S, name K, now int) *S {
 	if s := (*m)[name]; s != nil {
 		return s
 	}
 	if *m == nil || len(*m) > 2*now+8 {
-		*m = map[string]*S{}
+		*m = map[K]*S{}
 	}
 	s := new(S)
 	(*m)[name] = s

@@ -117,7 +117,10 @@ func (c *converter) convert(r *container.Reading, info *model.ContainerInfo) boo
 	k.unread = 0
 	stats := info.Stats[len(info.Stats)-1]
 	r.Reset()
-	r.Name, r.Labels, r.Pod = name, k.labels, k.pod
+	r.Name, r.Labels = name, k.labels
+	if k.pod {
+		r.Scope = container.OfPod
+	}
 	r.Time = stats.Timestamp.UnixMilli()
 	r.Start = started(info)
 	if !k.hostNetwork {
@@ -179,7 +182,7 @@ func (c *converter) identify(info *model.ContainerInfo) *known {
 		runtime = info.Namespace
 	}
 	inPod := l["io.kubernetes.container.name"]
-	image, tag, digest := splitImage(info.Spec.Image)
+	image, tag, digest := container.SplitImage(info.Spec.Image)
 	k.labels = signal.Labels(append(kube[:],
 		signal.LabelK8sContainer, inPod,
 		signal.LabelContainer, either(inPod, l["nerdctl/name"], alias(info)),
@@ -217,19 +220,6 @@ func either(s ...string) string {
 		}
 	}
 	return ""
-}
-
-// splitImage takes a reference to an image apart: registry/name:tag@digest,
-// where each but the name may be missing, or nothing but a digest.
-func splitImage(ref string) (name, tag, digest string) {
-	if strings.HasPrefix(ref, "sha256:") {
-		return "", "", ref
-	}
-	name, digest, _ = strings.Cut(ref, "@")
-	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') { // else it is the registry's port
-		name, tag = name[:i], name[i+1:]
-	}
-	return name, tag, digest
 }
 
 func (c *converter) cpu(r *container.Reading, spec *model.ContainerSpec, stats *model.ContainerStats) {
@@ -287,6 +277,7 @@ func (c *converter) memoryOf(r *container.Reading, spec *model.ContainerSpec, st
 	v[container.MemoryWorkingSet] = float64(m.WorkingSet)
 	v[container.MemoryRSS] = float64(m.RSS)
 	v[container.MemoryCache] = float64(m.Cache)
+	v[container.MemoryMapped] = float64(m.MappedFile)
 	if m.Swap < noLimit { // v2 subtracts usage from a sum that may be missing
 		v[container.MemorySwap] = float64(m.Swap)
 	}
@@ -322,6 +313,7 @@ func (c *converter) disks(r *container.Reading, stats *model.ContainerStats) {
 		f := &stats.Filesystem[i]
 		r.Filesystems = append(r.Filesystems, container.Filesystem{
 			Device: strings.TrimPrefix(f.Device, "/dev/"), Usage: float64(f.Usage), Capacity: float64(f.Limit),
+			Available: math.NaN(), Inodes: math.NaN(), InodesFree: math.NaN(), InodesUsed: math.NaN(),
 		})
 	}
 }

@@ -327,8 +327,8 @@ func TestContainerWithoutReadingsIsAnErrorAfterAWhile(t *testing.T) {
 func TestSplitImage(t *testing.T) {
 	f := func(ref, name, tag, digest string) {
 		t.Helper()
-		if n, g, d := splitImage(ref); n != name || g != tag || d != digest {
-			t.Errorf("splitImage(%q) = %q, %q, %q", ref, n, g, d)
+		if n, g, d := container.SplitImage(ref); n != name || g != tag || d != digest {
+			t.Errorf("SplitImage(%q) = %q, %q, %q", ref, n, g, d)
 		}
 	}
 	f("", "", "", "")
@@ -373,9 +373,9 @@ func FuzzSplitImage(f *testing.F) {
 	f.Add("registry:5000/nginx:1@sha256:abcd")
 	f.Add("sha256:abcd")
 	f.Fuzz(func(t *testing.T, ref string) {
-		name, tag, digest := splitImage(ref)
+		name, tag, digest := container.SplitImage(ref)
 		if n := len(name) + len(tag) + len(digest); n > len(ref) || n < len(ref)-2 {
-			t.Errorf("splitImage(%q) = %q, %q, %q", ref, name, tag, digest)
+			t.Errorf("SplitImage(%q) = %q, %q, %q", ref, name, tag, digest)
 		}
 	})
 }

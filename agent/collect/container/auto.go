@@ -1,0 +1,88 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/causeway-agent/causeway/agent/collect"
+)
+
+// retryKubelet is how long a kubelet that does not answer is left alone while
+// cAdvisor does its work.
+const retryKubelet = time.Minute
+
+// auto is the Provider that takes the kubelet where it answers.
+type auto struct {
+	kubelet, cadvisor Provider
+	log               *slog.Logger
+
+	mu     sync.Mutex // guards settled, for Close
+	chosen Provider   // nil while the kubelet has not answered
+	tried  time.Time
+	failed error // what the kubelet said to the last try
+}
+
+// Auto returns a Provider that reads from kubelet as soon as that has answered,
+// and stays with it: a kubelet that fails later is a failure. Until then it
+// reads from cadvisor, and asks the kubelet once a minute. Outside of clusters
+// (the kubelet's error wraps collect.ErrAbsent) it is cadvisor's alone.
+func Auto(kubelet, cadvisor Provider, log *slog.Logger) Provider {
+	return &auto{kubelet: kubelet, cadvisor: cadvisor, log: log}
+}
+
+// Read implements Provider.
+func (a *auto) Read(ctx context.Context) ([]Reading, error) {
+	a.mu.Lock()
+	chosen := a.chosen
+	a.mu.Unlock()
+	if chosen != nil {
+		return chosen.Read(ctx)
+	}
+	if a.tried.IsZero() || time.Since(a.tried) >= retryKubelet {
+		a.tried = time.Now()
+		readings, err := a.kubelet.Read(ctx)
+		switch {
+		case len(readings) > 0:
+			a.settle(a.kubelet)
+			if err := a.cadvisor.Close(); err != nil {
+				a.log.Warn("cAdvisor did not stop in time", "error", err)
+			}
+			a.log.Info("containers are read from the kubelet")
+			return readings, err
+		case errors.Is(err, collect.ErrAbsent):
+			a.settle(a.cadvisor)
+		case a.failed == nil:
+			a.log.Warn("containers are read from their cgroups, since the kubelet does not tell", "error", err)
+		}
+		a.failed = err
+	}
+	readings, err := a.cadvisor.Read(ctx)
+	if len(readings) == 0 && err != nil {
+		// One that is absent says nothing about the other.
+		if errors.Is(err, collect.ErrAbsent) && a.failed != nil && !errors.Is(a.failed, collect.ErrAbsent) {
+			return nil, a.failed
+		}
+		return nil, errors.Join(a.failed, err)
+	}
+	return readings, err
+}
+
+func (a *auto) settle(p Provider) {
+	a.mu.Lock()
+	a.chosen = p
+	a.mu.Unlock()
+}
+
+// Close implements Provider.
+func (a *auto) Close() error {
+	a.mu.Lock()
+	chosen := a.chosen
+	a.mu.Unlock()
+	if chosen == a.kubelet {
+		return a.kubelet.Close() // cAdvisor is closed already
+	}
+	return errors.Join(a.kubelet.Close(), a.cadvisor.Close())
+}
