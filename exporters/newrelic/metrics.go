@@ -220,7 +220,7 @@ func (w *points) resource(tag byte) {
 			w.label(w.labels, k, v, "")
 		}
 	}
-	if w.family == host {
+	if w.family != other { // of the group's, whichever of its metrics comes first
 		if name := signal.Lookup(w.labels, signal.LabelHost); name != "" && signal.Lookup(w.labels, signal.LabelHostID) == "" {
 			w.label(w.labels, signal.LabelHostID, name, "") // without one there is no HOST
 		}

@@ -210,7 +210,9 @@ func filled(b *signal.Buckets) (first, last int) {
 }
 
 // merged returns the index of bucket i when each 2^shift of them are one.
-func merged(b *signal.Buckets, i int, shift int32) int64 { return (int64(b.Offset) + int64(i)) >> shift }
+func merged(b *signal.Buckets, i int, shift int32) int64 {
+	return (int64(b.Offset) + int64(i)) >> shift
+}
 
 func span(b *signal.Buckets, shift int32) int64 {
 	first, last := filled(b)

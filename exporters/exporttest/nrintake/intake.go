@@ -43,18 +43,18 @@ type Intake struct {
 // Metric is one data point as a query finds it.
 type Metric struct {
 	Name       string
-	Type       string // gauge, count, summary; OTLP: gauge, count, histogram, exponential
-	Value      float64
-	Count      float64 // summary and histograms
-	Sum        float64
-	Min, Max   *float64
-	Time       int64 // ms; where the interval begins
-	Interval   int64 // ms
-	Unit       string
-	Bounds     []float64 // histogram
-	Counts     []uint64  // histogram; exponential: of the positive buckets
-	Scale      int32     // exponential
-	Offset     int32
+	Type       string         // gauge, count, summary; OTLP: gauge, count, histogram, exponential
+	Value      float64        `json:",omitempty"`
+	Count      float64        `json:",omitempty"` // summary and histograms
+	Sum        float64        `json:",omitempty"`
+	Min, Max   *float64       `json:",omitempty"`
+	Time       int64          // ms; where the interval begins
+	Interval   int64          `json:",omitempty"` // ms
+	Unit       string         `json:",omitempty"`
+	Bounds     []float64      `json:",omitempty"` // histogram
+	Counts     []uint64       `json:",omitempty"` // histogram; exponential: of the positive buckets
+	Scale      int32          `json:",omitempty"` // exponential
+	Offset     int32          `json:",omitempty"`
 	Attributes map[string]any // those of the group, too, and newrelic.source
 }
 

@@ -1,0 +1,470 @@
+package newrelic
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+	"github.com/causeway-agent/causeway/exporters"
+	"github.com/causeway-agent/causeway/exporters/exporttest/nrintake"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares lines with their file.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := "testdata/" + name + ".golden"
+	if *update {
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -update rewrites it):\n%s", file, got)
+	}
+}
+
+// forPeople breaks a body of JSON into lines.
+func forPeople(body []byte) []byte {
+	body = bytes.ReplaceAll(body, []byte("},{\""), []byte("},\n{\""))
+	return append(bytes.ReplaceAll(body, []byte(":[{\""), []byte(":[\n{\"")), '\n')
+}
+
+// list writes what an intake read, one item a line.
+func list[T any](t *testing.T, items []T) []byte {
+	t.Helper()
+	var w bytes.Buffer
+	for _, item := range items {
+		p, err := json.Marshal(item)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Write(append(p, '\n'))
+	}
+	return w.Bytes()
+}
+
+func parse(t testing.TB, kind signal.Kind, text string) *signal.Batch {
+	t.Helper()
+	b, err := signal.Parse(kind, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func read(t *testing.T, kind signal.Kind, name string) *signal.Batch {
+	t.Helper()
+	text, err := os.ReadFile("testdata/" + name + ".txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parse(t, kind, string(text))
+}
+
+func config(api string) Config {
+	c := Default()
+	c.API, c.LicenseKey = api, "0123abcd"
+	return c
+}
+
+func tagged(api string) Config {
+	c := config(api)
+	c.Tags = []string{"env:test", "team:Node Agents", "deployment.environment.name:test"}
+	return c
+}
+
+// take encodes all of a batch and lets an intake read it; nothing may be wrong.
+func take(t testing.TB, c Config, b *signal.Batch) (metrics []nrintake.Metric, logs []nrintake.Log, events []nrintake.Event, body []byte, skipped int) {
+	t.Helper()
+	var e exporters.Exporter
+	var bad []error
+	var err error
+	in := nrintake.Intake{}
+	encode := func() {
+		next := 0
+		if body, next, skipped = e.Encode(nil, b, 0, b.Len()); next != b.Len() {
+			t.Fatalf("next %d of %d", next, b.Len())
+		}
+	}
+	switch b.Kind {
+	case signal.Metric:
+		e = Metrics("t", c, nil)
+		if encode(); skipped == b.Len() {
+			return
+		}
+		if c.API == "otlp" {
+			metrics, bad, err = in.OTLPMetrics(body)
+		} else {
+			metrics, bad, err = in.Metrics(body)
+		}
+	case signal.Log:
+		e = Logs("t", c, nil)
+		if encode(); c.API == "otlp" {
+			logs, events, bad, err = in.OTLPLogs(body)
+		} else {
+			logs, bad, err = in.Logs(body)
+		}
+	case signal.Event:
+		e = Events("t", c, nil)
+		if encode(); c.API == "otlp" && c.AccountID == 0 {
+			logs, events, bad, err = in.OTLPLogs(body)
+		} else {
+			events, bad, err = in.Events(body)
+		}
+	}
+	if err != nil || len(bad) > 0 {
+		t.Fatalf("%v %v: %q\n%v\n%v", c.API, b.Kind, body[:min(len(body), 2000)], err, bad)
+	}
+	return metrics, logs, events, body, skipped
+}
+
+func TestGolden(t *testing.T) {
+	for _, api := range []string{"sdk", "otlp"} {
+		m, _, _, body, skipped := take(t, tagged(api), read(t, signal.Metric, "metrics"))
+		if skipped != 3 {
+			t.Errorf("%s: skipped %d", api, skipped)
+		}
+		_, l, _, lines, skipped := take(t, tagged(api), read(t, signal.Log, "logs"))
+		if skipped != 0 {
+			t.Errorf("%s: skipped %d lines", api, skipped)
+		}
+		_, _, e, events, skipped := take(t, tagged(api), read(t, signal.Event, "events"))
+		if skipped != 0 {
+			t.Errorf("%s: skipped %d events", api, skipped)
+		}
+		if api == "sdk" {
+			golden(t, "sdk-metrics", forPeople(body))
+			golden(t, "sdk-logs", forPeople(lines))
+			golden(t, "sdk-events", forPeople(events))
+			continue
+		}
+		golden(t, "otlp-metrics", list(t, m))
+		golden(t, "otlp-logs", list(t, l))
+		golden(t, "otlp-events", list(t, e))
+	}
+}
+
+// What New Relic makes of the golden batch.
+func TestEntities(t *testing.T) {
+	b := read(t, signal.Metric, "metrics")
+	m, _, _, _, _ := take(t, tagged("otlp"), b)
+	var got strings.Builder
+	for _, e := range nrintake.Entities(m) {
+		fmt.Fprintln(&got, e)
+	}
+	const want = `CONTAINER prod:default:web-0:app app
+EXT-SERVICE web web
+HOST n1 n1
+KUBERNETESCLUSTER prod prod
+KUBERNETES_DAEMONSET prod:default:agent agent
+KUBERNETES_DEPLOYMENT prod:default:web web
+KUBERNETES_NAMESPACE prod:default default
+KUBERNETES_NODE prod:n1 n1
+KUBERNETES_POD prod:default:web-0 web-0
+`
+	if got.String() != want {
+		t.Errorf("by OTLP:\n%s\nwant\n%s", got.String(), want)
+	}
+	m, _, _, _, _ = take(t, tagged("sdk"), b)
+	if e := nrintake.Entities(m); len(e) != 0 {
+		t.Errorf("the Metric API makes no entities, and these would be half ones: %v", e)
+	}
+}
+
+// show says what of the points matters here.
+func show(metrics []nrintake.Metric) string {
+	var parts []string
+	for _, m := range metrics {
+		s := m.Name
+		var keys []string
+		for k := range m.Attributes {
+			if k != "instrumentation.provider" && k != "newrelic.source" && k != "otel.library.name" {
+				keys = append(keys, k)
+			}
+		}
+		slices.Sort(keys)
+		for _, k := range keys {
+			s += fmt.Sprintf(" %s=%v", k, m.Attributes[k])
+		}
+		s += " " + m.Type
+		switch m.Type {
+		case "gauge", "count":
+			s += fmt.Sprintf(" %v", m.Value)
+		case "exponential":
+			s += fmt.Sprintf(" n=%v scale=%d %d:%v", m.Count, m.Scale, m.Offset, m.Counts)
+		case "histogram":
+			s += fmt.Sprintf(" n=%v sum=%v %v:%v", m.Count, m.Sum, m.Bounds, m.Counts)
+		default:
+			s += fmt.Sprintf(" n=%v sum=%v", m.Count, m.Sum)
+			if m.Min != nil {
+				s += fmt.Sprintf(" min=%v", *m.Min)
+			}
+			if m.Max != nil {
+				s += fmt.Sprintf(" max=%v", *m.Max)
+			}
+		}
+		if m.Interval != 0 {
+			s += fmt.Sprintf(" from %d for %d", m.Time, m.Interval)
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Row by row: the host's names are those that New Relic's pages read.
+func TestNames(t *testing.T) {
+	f := func(in, want string) {
+		t.Helper()
+		in = strings.ReplaceAll(strings.ReplaceAll(in, "T", "@1700000010000"), "+", "+1 since 1700000000000 ")
+		for _, api := range []string{"sdk", "otlp"} {
+			m, _, _, _, _ := take(t, config(api), parse(t, signal.Metric, in))
+			if got := strings.ReplaceAll(show(m), " from 1700000000000 for 10000", ""); got != want {
+				t.Errorf("%s: %s\ngave %s\nwant %s", api, in, got, want)
+			}
+		}
+	}
+	f(`system.cpu.utilization{cpu.mode="idle"} gauge 1 0.5 T`, "system.cpu.utilization state=idle gauge 0.5")
+	f(`system.cpu.core.time{cpu.logical_number="3",cpu.mode="user"} counter s 9 + T`, "system.cpu.core.time cpu=3 state=user count 1")
+	f(`system.memory.usage{system.memory.state="free"} gauge By 1 T`, "system.memory.usage state=free gauge 1")
+	f("system.memory.limit gauge By 8 T\nsystem.memory.usage{system.memory.state=\"used\"} gauge By 2 T",
+		"system.memory.limit gauge 8; system.memory.utilization state=used gauge 0.25; system.memory.usage state=used gauge 2")
+	f("system.paging.limit gauge By 8 T\nsystem.paging.usage{system.paging.state=\"used\"} gauge By 2 T",
+		"system.paging.limit gauge 8; system.paging.utilization state=used gauge 0.25; system.paging.usage state=used gauge 2")
+	f("system.paging.limit gauge By 0 T\nsystem.paging.usage{system.paging.state=\"used\"} gauge By 0 T", "system.paging.limit gauge 0; system.paging.usage state=used gauge 0")
+	f("system.filesystem.usage{system.filesystem.state=\"free\"} gauge By 6 T\nsystem.filesystem.usage{system.filesystem.state=\"used\"} gauge By 2 T",
+		"system.filesystem.usage state=free gauge 6; system.filesystem.utilization gauge 0.25; system.filesystem.usage state=used gauge 2")
+	f(`system.filesystem.usage{system.device="d",system.filesystem.mode="rw",system.filesystem.mountpoint="/",system.filesystem.state="reserved",system.filesystem.type="ext4"} gauge By 1 T`,
+		"system.filesystem.usage device=d mode=rw mountpoint=/ state=reserved type=ext4 gauge 1")
+	f(`system.disk.io{disk.io.direction="read",system.device="sda"} counter By 9 + T`, "system.disk.io device=sda direction=read count 1")
+	f(`system.network.io{network.interface.name="eth0",network.io.direction="transmit"} counter By 9 + T`, "system.network.io device=eth0 direction=transmit count 1")
+	f(`system.network.packet.count{network.interface.name="eth0"} counter - 9 + T`, "system.network.packets device=eth0 count 1")
+	f(`system.network.packet.dropped{network.interface.name="eth0"} counter - 9 + T`, "system.network.dropped device=eth0 count 1")
+	f(`system.network.connection.count{network.connection.state="listen",network.transport="tcp"} gauge - 1 T`, "system.network.connections protocol=tcp state=listen gauge 1")
+	f(`system.paging.faults{system.paging.fault.type="major"} counter - 9 + T`, "system.paging.faults type=major count 1")
+	f(`system.paging.operations{system.paging.direction="in"} counter - 9 + T`, "system.paging.operations direction=in count 1")
+	f(`system.process.count{process.state="running"} gauge - 1 T`, "system.processes.count status=running gauge 1")
+	f(`system.process.created counter - 9 + T`, "system.processes.created count 1")
+	f("container.cpu.usage{k8s.container.name=\"a\"} gauge - 1 T\ncontainer.cpu.limit{k8s.container.name=\"a\"} gauge - 4 T",
+		"k8s.container.cpu_limit_utilization k8s.container.name=a gauge 0.25; container.cpu.usage k8s.container.name=a gauge 1; container.cpu.limit k8s.container.name=a gauge 4")
+	f("container.cpu.usage{container.id=\"a\"} gauge - 1 T\ncontainer.cpu.limit{container.id=\"a\"} gauge - 4 T",
+		"container.cpu.usage container.id=a gauge 1; container.cpu.limit container.id=a gauge 4")
+	f(`container.network.io{network.interface.name="eth0",network.io.direction="receive"} counter - 9 + T`, "container.network.io direction=receive interface=eth0 count 1")
+	f(`system.uptime{k8s.cluster.name="c",team="x"} gauge s 5 T`, "k8s.cluster.info k8s.cluster.name=c gauge 1; system.uptime k8s.cluster.name=c team=x gauge 5")
+
+	// service.name would make a service of a host or a pod.
+	f(`system.uptime{service.name="s"} gauge s 5 T`, "system.uptime service=s gauge 5")
+	f(`kube_pod_info{k8s.pod.name="p",service.name="s"} gauge - 1 T`, "kube_pod_info k8s.pod.name=p service=s gauge 1")
+	f(`app.up{k8s.pod.name="p",service.name="s"} gauge - 1 T`, "app.up k8s.pod.name=p service.name=s gauge 1")
+	// Keys that mean something else there, and keys that come to the same.
+	f(`app.up{app.up="x",sum="y",timestamp="z"} gauge - 1 T`, "app.up attr.app.up=x attr.sum=y attr.timestamp=z gauge 1")
+	f(`app.up{attr.sum="x",sum="y"} gauge - 1 T`, "app.up attr.sum=x gauge 1")
+	f(`system.network.io{device="mine",network.interface.name="eth0"} counter - 9 + T`, "system.network.io device=mine count 1")
+	f(`app.up{type="x"} gauge - 1 T`+"\n"+`app.up{type="x"} gauge - 2 T`+"\n"+`type{type="x"} gauge - 3 T`, "app.up type=x gauge 1; app.up type=x gauge 2; type attr.type=x gauge 3")
+	f(`host.name{host.name="x"} gauge - 1 T`, "")
+}
+
+func TestHostHasAnID(t *testing.T) {
+	f := func(in, id string) {
+		t.Helper()
+		m, _, _, _, _ := take(t, config("otlp"), parse(t, signal.Metric, in))
+		if got, _ := m[0].Attributes["host.id"].(string); got != id {
+			t.Errorf("%s has host.id %q", in, got)
+		}
+	}
+	f(`system.uptime{host.name="n"} gauge s 5 @1`, "n")
+	f(`system.uptime{host.id="i",host.name="n"} gauge s 5 @1`, "i")
+	f(`app.up{host.name="n"} gauge s 5 @1`, "")
+	f(`k8s.node.uptime{host.name="n"} gauge s 5 @1`+"\n"+`system.uptime{host.name="n"} gauge s 5 @1`, "n") // one group
+}
+
+func TestTypes(t *testing.T) {
+	f := func(in, sdk, otlp string) {
+		t.Helper()
+		for api, want := range map[string]string{"sdk": sdk, "otlp": otlp} {
+			m, _, _, _, _ := take(t, config(api), parse(t, signal.Metric, in))
+			if got := show(m); got != want {
+				t.Errorf("%s: %s\ngave %s\nwant %s", api, in, got, want)
+			}
+		}
+	}
+	both := func(in, want string) { t.Helper(); f(in, want, want) }
+	const iv = " @1700000010000 from 1700000000000 hist "
+	both("a gauge - 1.5 @1700000010000 from 5", "a gauge 1.5")
+	both("a gauge - NaN @1700000010000", "")
+	both("a counter - 9 @1700000010000 from 5", "") // the first sample has no increase
+	both("a counter - 9 +2 since 1700000000000 @1700000010000", "a count 2 from 1700000000000 for 10000")
+	both("a counter - 9 +2 since 1700000010000 @1700000010000", "")
+	both("a delta - 3 @1700000010000 from 1700000000000", "a count 3 from 1700000000000 for 10000")
+	both("a delta - 3 @1700000010000", "a count 3 from 1700000009000 for 1000")
+	both("a delta - -3 @1700000010000 from 1700000000000", "") // a count is not negative
+	f("a dist - 0"+iv+"(count=4 sum=10 min=1 max=4)", "a summary n=4 sum=10 min=1 max=4 from 1700000000000 for 10000", "a histogram n=4 sum=10 []:[] from 1700000000000 for 10000")
+	f("a dist - 0"+iv+"(count=0 sum=0 min=NaN max=NaN bounds=[1] counts=[0 0])", "a summary n=0 sum=0 from 1700000000000 for 10000", "a histogram n=0 sum=0 [1]:[0 0] from 1700000000000 for 10000")
+	f("a dist - 0"+iv+"(count=10 sum=30 min=NaN max=NaN bounds=[1 2] counts=[5 4 1])",
+		"a summary n=10 sum=30 from 1700000000000 for 10000; a.percentiles percentile=50 gauge 1; a.percentiles percentile=95 gauge 2; a.percentiles percentile=99 gauge 2",
+		"a histogram n=10 sum=30 [1 2]:[5 4 1] from 1700000000000 for 10000")
+	f("a dist - 0"+iv+"(count=1 sum=1 min=1 max=1 scale=0 zero=0 width=0 pos=0:[1] neg=0:[])",
+		"a summary n=1 sum=1 min=1 max=1 from 1700000000000 for 10000; a.percentiles percentile=50 gauge 1; a.percentiles percentile=95 gauge 1; a.percentiles percentile=99 gauge 1",
+		"a exponential n=1 scale=0 0:[1] from 1700000000000 for 10000")
+	f("a dist - 0"+iv+"(count=2 sum=3 min=NaN max=NaN q=[0.5:1 0.999:2 7:1])",
+		"a summary n=2 sum=3 from 1700000000000 for 10000; a.percentiles percentile=50 gauge 1; a.percentiles percentile=99.9 gauge 2",
+		"a histogram n=2 sum=3 []:[] from 1700000000000 for 10000; a.percentiles percentile=50 gauge 1; a.percentiles percentile=99.9 gauge 2")
+	both("a dist - 0"+iv+"(count=2 sum=NaN min=NaN max=NaN)", "")
+	f("a cumdist - 0 +0 since 1700000000000 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0] since=(count=2 sum=1 min=NaN max=NaN))",
+		"a summary n=2 sum=1 from 1700000000000 for 10000", "a histogram n=2 sum=1 []:[] from 1700000000000 for 10000")
+	both("a cumdist - 0 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0])", "")
+}
+
+// Above 160 buckets the resolution is halved, until they fit; no value is lost.
+func TestExponentialHistogramsAreDownscaled(t *testing.T) {
+	f := func(offset int32, counts []uint64, scale, wantOffset int32, first, last uint64, size int) {
+		t.Helper()
+		h := &signal.Hist{Exponential: true, Scale: 7, Pos: signal.Buckets{Offset: offset, Counts: counts}, Min: math.NaN(), Max: math.NaN()}
+		for _, n := range counts {
+			h.Count += n
+		}
+		b := &signal.Batch{Kind: signal.Metric}
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "a", Type: signal.Dist}), Start: 1, Time: 10, Hist: h})
+		m, _, _, _, _ := take(t, config("otlp"), b) // which adds the buckets up
+		got := m[0]
+		if got.Scale != scale || got.Offset != wantOffset || len(got.Counts) != size || got.Counts[0] != first || got.Counts[size-1] != last {
+			t.Errorf("%d buckets from %d: scale %d, %d buckets from %d: %v", len(counts), offset, got.Scale, len(got.Counts), got.Offset, got.Counts)
+		}
+	}
+	ones := func(n int) []uint64 { return slices.Repeat([]uint64{1}, n) }
+	f(0, ones(160), 7, 0, 1, 1, 160)
+	f(0, ones(161), 6, 0, 2, 1, 81)
+	f(-161, ones(322), 5, -41, 1, 1, 82)
+	f(-1, ones(320), 5, -1, 1, 3, 81)
+	f(3, append(make([]uint64, 1000), 5), 7, 1003, 5, 5, 1)
+	f(3, slices.Concat([]uint64{5}, make([]uint64, 1000), []uint64{6}, make([]uint64, 1000)), 4, 0, 5, 6, 126)
+}
+
+func TestLimits(t *testing.T) {
+	long := strings.Repeat("ж", 5000)
+	labels := []string{"k" + long, "v", "long", long, "odd", "\xff" + strings.Repeat("x", 4092) + "é"}
+	for i := range 200 {
+		labels = append(labels, fmt.Sprintf("n%d", i), "v")
+	}
+	for i := range 80 {
+		labels = append(labels, fmt.Sprintf("host.n%d", i), "v")
+	}
+	for _, api := range []string{"sdk", "otlp"} {
+		b := &signal.Batch{Kind: signal.Metric}
+		for _, name := range []string{strings.Repeat("n", 300), "b"} {
+			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: signal.Gauge, Labels: signal.Labels(labels...)}), Time: 1})
+		}
+		m, _, _, _, _ := take(t, config(api), b)
+		if len(m) != 2 || len(m[0].Name) != 255 || len(m[1].Attributes) < 99 {
+			t.Errorf("%s: %v", api, show(m)[:300])
+		}
+		l := &signal.Batch{Kind: signal.Log}
+		blk := signal.LogBlock{Stream: signal.InternStream(signal.Labels(labels...))}
+		blk.Append(1e18, 6, []byte(strings.Repeat(`"`, 200_000)), []byte(signal.Labels(labels...)))
+		blk.Append(1e18, 6, []byte(strings.Repeat("é", 200_000)), nil)
+		blk.Append(1e18, 6, []byte("after"), nil)
+		l.Logs = append(l.Logs, blk)
+		_, lines, _, body, _ := take(t, config(api), l)
+		if len(lines) != 3 || len(lines[0].Message) != 128<<10 || len(lines[1].Message) != 128<<10 || lines[2].Message != "after" {
+			t.Errorf("%s: %d lines in %d bytes", api, len(lines), len(body))
+		}
+		e := &signal.Batch{Kind: signal.Event, Events: []signal.EventItem{{Time: 1e18, Title: long, Text: long, Labels: signal.Labels(labels...)}}}
+		for _, account := range []int64{0, 7} {
+			c := config(api)
+			c.AccountID = account
+			if _, _, events, _, _ := take(t, c, e); len(events) != 1 || len(events[0].Attributes["title"].(string)) != 4094 {
+				t.Errorf("%s: %v", api, events)
+			}
+		}
+	}
+}
+
+// Lengths that outgrow the place left for them.
+func TestPlacesGrow(t *testing.T) {
+	for _, n := range []int{0, 1, 127, 128, 16383, 16384, 2<<20 - 1, 2 << 20} {
+		for width := 1; width <= 4; width++ {
+			want := bytes.Repeat([]byte("7"), n)
+			dst, at := open([]byte("x"), 0x0a, width)
+			dst, moved := shut(append(dst, want...), at, width)
+			if got := field(dst[1:], 1); !bytes.Equal(got, want) || moved != (n >= 1<<(7*width)) {
+				t.Errorf("%d bytes in a place of %d: read back %d, moved %v", n, width, len(got), moved)
+			}
+		}
+	}
+}
+
+func TestEncodeDoesNotAllocate(t *testing.T) {
+	hists := parse(t, signal.Metric, "a dist - 0 @1 hist (count=2 sum=3 min=NaN max=NaN q=[0.5:1 0.999:2])\nb dist - 0 @1 hist (count=1 sum=1 min=1 max=1 bounds=[1] counts=[1 0])")
+	for _, api := range []string{"sdk", "otlp"} {
+		for _, c := range []struct {
+			e exporters.Exporter
+			b *signal.Batch
+		}{{Metrics("m", tagged(api), nil), hostBatch()}, {Metrics("m", tagged(api), nil), ownBatch(100)}, {Metrics("m", tagged(api), nil), containerBatch(10)},
+			{Metrics("m", tagged(api), nil), hists}, {Logs("l", tagged(api), nil), logBatch(100)}} {
+			dst, _, _ := c.e.Encode(nil, c.b, 0, c.b.Len())
+			if n := testing.AllocsPerRun(10, func() { c.e.Encode(dst[:0], c.b, 0, c.b.Len()) }); n > 0 {
+				t.Errorf("%s %v: %v allocations for %d items", api, c.e.Kind(), n, c.b.Len())
+			}
+		}
+	}
+}
+
+// encoding/json reads back what it would have read of its own.
+func FuzzString(f *testing.F) {
+	for _, s := range []string{"", "plain", "a\"b\\c", "\x00\x1f\n\r\t\x7f", "<&>", "ж✓\U0001f600", "\xff\xc3(\xed\xa0\x80", "12345678\"", "1234567\x80", "\u2028"} {
+		f.Add(s, 3)
+	}
+	f.Fuzz(func(t *testing.T, s string, most int) {
+		var want, got string
+		if own, err := json.Marshal(s); err != nil || json.Unmarshal(own, &want) != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(appendString(nil, s), &got); err != nil || got != want {
+			t.Fatalf("%q read back as %q: %v", s, got, err)
+		}
+		most &= 0xff
+		if c := cut(s, most); len(c) > most || !strings.HasPrefix(s, c) || len(s) <= most && c != s || len(s) > most && len(c) < most-3 || utf8.ValidString(s) && !utf8.ValidString(c) {
+			t.Fatalf("%q cut at %d: %q", s, most, c)
+		}
+	})
+}
+
+// Whatever labels there are, both bodies are whole, and no attribute breaks a limit.
+func FuzzAttributes(f *testing.F) {
+	f.Add("system.network.io", "device", "x", "network.interface.name", "eth0")
+	f.Add("up", "a-b", "1", "a/b", "2")
+	f.Add("up", "a_b", "1", "a/b", "2")
+	f.Add("timestamp", "timestamp", "1", "attr.timestamp", "2")
+	f.Add("\xff", "\xff", "\xff", "ж", "\x00")
+	f.Add("host.name", "host.name", "a", "message", "b")
+	f.Fuzz(func(t *testing.T, name, k1, v1, k2, v2 string) {
+		labels := signal.Labels(k1, v1, k2, v2)
+		b := &signal.Batch{Kind: signal.Metric}
+		for range 2 {
+			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: signal.Gauge, Labels: labels}), Time: 1e12})
+		}
+		l := &signal.Batch{Kind: signal.Log}
+		blk := signal.LogBlock{Stream: signal.InternStream(labels)}
+		blk.Append(1e18, 6, []byte(v1), []byte(labels))
+		l.Logs = append(l.Logs, blk)
+		e := &signal.Batch{Kind: signal.Event, Events: []signal.EventItem{{Time: 1e18, Title: "t" + v1, ID: v2, Labels: labels}}}
+		for _, api := range []string{"sdk", "otlp"} {
+			take(t, tagged(api), b)
+			take(t, tagged(api), l)
+			take(t, tagged(api), e)
+		}
+	})
+}
