@@ -1,0 +1,137 @@
+// Package kube watches a Kubernetes cluster: which pods run on this node, what
+// state the cluster's objects are in, and what happens to them.
+//
+// The agent runs its parts and gives them the hub as Sink: Pods, which also is
+// the hub's Enricher and tells other rooms of the pods; PodState, polled for
+// the state of this node's pods; and Cluster, which stands for election and,
+// while it leads, speaks for everything that is on no node. It calls the API
+// server through client-go's typed clients, and nobody else.
+//
+// What always holds:
+//
+//  1. No agent holds the cluster's pods: each watches its own node's, and the
+//     leader those that have no node yet.
+//  2. Of an object only its readings are kept, series and value, made when it
+//     changes; an interval adds the time. Metric names are kube-state-metrics',
+//     and of an enumeration only the state that holds is a series.
+//  3. A resource that may not be read fails alone: Status names the rule that
+//     is missing, and it is tried again. So does one that breaks: what was last
+//     known of it stays, and is sent, until it can be read again.
+//  4. One agent leads at a time, but for an overlap of seconds. What it does
+//     ends before its lease does. How far it has come is written on the lease
+//     with each renewal, so the next one goes on there: it makes up intervals
+//     that fell between with the state it finds, and repeats at most one.
+//  5. An event is given to the Sink at least once per change of its count, and
+//     its EventItem.ID is the same each time: a hand-over that was not
+//     orderly, or a kill, repeats what came since the last renewal. None is
+//     lost that the API server still has.
+//  6. Pods.Version changes only when an answer of Pods.Labels may have changed.
+//
+// Series of the cluster carry empty labels for host and node: they must not
+// change with the leader, and the hub's own labels do not replace a label that
+// is there.
+//
+// Memory: each store has one mutex, held for a map access or, by a sample, for
+// the copying of numbers. A Pod handed out is never changed. A goroutine per
+// resource; Run of each part waits for all of its own.
+//
+// The package changes nothing in the cluster but its lease, asks no kubelet,
+// reads no secret unless told to, and scrapes no pods.
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/causeway-agent/causeway/agent/collect"
+)
+
+// Kube is the room: one connection to an API server and the parts that use it.
+type Kube struct {
+	conf Config
+	id   Identity
+	dir  string
+	log  *slog.Logger
+
+	pods    *Pods
+	cluster *cluster
+
+	mu      sync.Mutex
+	clients *clients // guarded by mu; nil before the first connect
+	missing error    // why there is no cluster; guarded by mu
+}
+
+// New returns the room for a Config that has passed Check. dir is a folder of
+// its own in which it keeps how far it has read the events. New does no I/O.
+func New(c Config, id Identity, dir string, log *slog.Logger) *Kube {
+	k := &Kube{conf: c, id: id, dir: dir, log: log}
+	k.pods = newPods(k)
+	k.cluster = newCluster(k)
+	return k
+}
+
+// Pods returns the pods of this node: a collect.Source, a hub.Enricher.
+func (k *Kube) Pods() *Pods { return k.pods }
+
+// PodState returns the sampler of the state of this node's pods, to be polled
+// every Config.Interval. It has nothing to say unless Pods runs.
+func (k *Kube) PodState() collect.Sampler { return podState{k.pods} }
+
+// Cluster returns the source of the cluster's objects and events. It stands
+// for election and is silent while another agent leads; in the role node, and
+// with objects, events and api_server all off, it is always silent.
+func (k *Kube) Cluster() collect.Source { return k.cluster }
+
+// connect returns the clients. They are nil with no error if there is no
+// cluster and there need not be one; connect returns then when ctx ends.
+func (k *Kube) connect(ctx context.Context) (*clients, error) {
+	c, err := k.open()
+	if errors.Is(err, collect.ErrAbsent) && k.conf.Enabled != "true" {
+		<-ctx.Done()
+		return nil, nil
+	}
+	return c, err
+}
+
+func (k *Kube) open() (*clients, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.clients != nil {
+		return k.clients, nil
+	}
+	rc, err := restConfig(k.conf)
+	if err == nil {
+		k.clients, err = newClients(rc)
+	}
+	k.missing = err
+	return k.clients, err
+}
+
+// absent returns why there is no cluster to be read, nil if there is one or
+// nobody has looked yet.
+func (k *Kube) absent() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.missing
+}
+
+// namespaceFile is where Kubernetes tells a pod its namespace.
+const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
+
+// leaseNamespace is where the lease is: as configured, as the pod was told, as
+// the service account's files say.
+func (k *Kube) leaseNamespace() (string, error) {
+	if ns := first(k.conf.LeaseNamespace, k.id.Namespace); ns != "" {
+		return ns, nil
+	}
+	p, err := os.ReadFile(namespaceFile)
+	if err != nil {
+		return "", fmt.Errorf("no namespace for the lease; set collect.kubernetes.lease_namespace: %w", err)
+	}
+	return strings.TrimSpace(string(p)), nil
+}

@@ -1,0 +1,225 @@
+package kube
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+)
+
+// feed keeps one resource's objects up to date in a store. It lists and
+// watches, begins again after whatever goes wrong, and says what that is.
+type feed struct {
+	kind  kind
+	store cache.ReflectorStore
+	log   *slog.Logger
+
+	mu   sync.Mutex
+	errs map[string]error // by verb; guarded by mu
+}
+
+// The pauses between tries: a rule that is missing may be added at any time.
+const (
+	firstPause = time.Second
+	mostPause  = 30 * time.Second
+)
+
+// run keeps the store up to date until ctx ends.
+func (f *feed) run(ctx context.Context, c *clients) {
+	// client-go logs each try by itself; what matters of it is in errs.
+	ctx = klog.NewContext(ctx, klog.Logger{})
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = f.kind.fields
+			l, err := f.kind.list(ctx, c, o)
+			f.note(ctx, "list", err)
+			return l, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = f.kind.fields
+			w, err := f.kind.watch(ctx, c, o)
+			if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
+				return w, err // an API server from before 1.32, which wants a list first
+			}
+			f.note(ctx, "watch", err)
+			return w, err
+		},
+	}
+	r := cache.NewReflectorWithOptions(lw, f.kind.example, f.store, cache.ReflectorOptions{Name: f.kind.resource, Logger: &klog.Logger{}})
+	pause := firstPause
+	for {
+		began := time.Now()
+		_ = r.ListAndWatchWithContext(ctx) // note has it
+		if time.Since(began) > mostPause {
+			pause = firstPause
+		}
+		// All agents of a cluster lose an API server at the same moment.
+		if !wait(ctx, pause/2+rand.N(pause)) {
+			return
+		}
+		pause = min(2*pause, mostPause)
+	}
+}
+
+// wait returns false if ctx ends before d is over.
+func wait(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// note keeps what became of a request, and logs a change.
+func (f *feed) note(ctx context.Context, verb string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	err = explain(err, verb, f.kind.group, f.kind.resource)
+	f.mu.Lock()
+	was := f.errs[verb]
+	if f.errs == nil {
+		f.errs = map[string]error{}
+	}
+	f.errs[verb] = err
+	f.mu.Unlock()
+	switch {
+	case err != nil && was == nil:
+		f.log.Warn("cannot read a resource of the API server; trying again", "resource", f.kind.resource, "error", brief(err))
+	case err == nil && was != nil:
+		f.log.Info("can read a resource of the API server again", "resource", f.kind.resource, "verb", verb)
+	}
+}
+
+// err returns what is wrong now, nil if nothing is.
+func (f *feed) err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, verb := range slices.Sorted(maps.Keys(f.errs)) {
+		if err := f.errs[verb]; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record is what is kept of an object.
+type record struct {
+	key      string
+	readings []reading // those to be summed at the end
+	sums     int       // index of the first of them
+}
+
+// table is the store of one of the leader's feeds. It holds readings, no
+// objects.
+type table struct {
+	kind kind
+	make func() rows // to collect an object's readings in
+
+	mu      sync.Mutex
+	records map[string]record // guarded by mu
+	filled  bool              // all there are have been read once; guarded by mu
+}
+
+func newTable(k kind, fresh func() rows) *table {
+	return &table{make: fresh, kind: k, records: map[string]record{}}
+}
+
+var _ cache.TransformingStore = (*table)(nil)
+
+// Transformer turns objects into records while the first list comes in, so
+// that they are never all in memory.
+func (t *table) Transformer() cache.TransformFunc {
+	return func(o any) (any, error) { return t.record(o) }
+}
+
+// record reads an object; of one that was read already it returns what that gave.
+func (t *table) record(o any) (record, error) {
+	if rec, ok := o.(record); ok {
+		return rec, nil
+	}
+	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(o)
+	if err != nil {
+		return record{}, err
+	}
+	obj, ok := o.(runtime.Object)
+	if !ok { // a tombstone: only its key counts
+		return record{key: key}, nil
+	}
+	r := t.make()
+	t.kind.rows(&r, obj)
+	readings := make([]reading, 0, len(r.each)+len(r.sums))
+	readings = append(append(readings, r.each...), r.sums...)
+	return record{key: key, readings: readings, sums: len(r.each)}, nil
+}
+
+// Add is part of cache.ReflectorStore.
+func (t *table) Add(o any) error {
+	rec, err := t.record(o)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	t.records[rec.key] = rec
+	t.mu.Unlock()
+	return nil
+}
+
+// Update is part of cache.ReflectorStore.
+func (t *table) Update(o any) error { return t.Add(o) }
+
+// Delete is part of cache.ReflectorStore.
+func (t *table) Delete(o any) error {
+	key, err := cache.DeletionHandlingMetaNamespaceKeyFunc(o)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	delete(t.records, key)
+	t.mu.Unlock()
+	return nil
+}
+
+// Replace is part of cache.ReflectorStore.
+func (t *table) Replace(list []any, _ string) error {
+	fresh := make(map[string]record, len(list))
+	for i, o := range list {
+		rec, err := t.record(o)
+		if err != nil {
+			return err
+		}
+		fresh[rec.key] = rec
+		list[i] = nil // the object may go
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.records = fresh
+	t.filled = true
+	return nil
+}
+
+// Resync is part of cache.ReflectorStore.
+func (t *table) Resync() error { return nil }
+
+// size returns the number of objects, and whether they are all there are.
+func (t *table) size() (objects, series int, filled bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, rec := range t.records {
+		series += rec.sums
+	}
+	return len(t.records), series, t.filled
+}
