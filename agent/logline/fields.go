@@ -40,10 +40,15 @@ func (f *fields) add(key string, value []byte) {
 			value = value[:len(value)-1]
 		}
 	}
-	if len(value) == 0 || key == "" || len(key) > maxKey || f.n == maxFields || f.bytes+len(key)+len(value) > maxBytes {
+	f.put(key, view(value))
+}
+
+// put is add for a value that is short.
+func (f *fields) put(key, value string) {
+	if value == "" || key == "" || len(key) > maxKey || f.n == maxFields || f.bytes+len(key)+len(value) > maxBytes {
 		return
 	}
-	f.list[f.n] = field{key, view(value)}
+	f.list[f.n] = field{key, value}
 	f.n++
 	f.bytes += len(key) + len(value)
 }
@@ -60,6 +65,15 @@ func (f *fields) room(n int) []byte {
 	lo := len(f.scratch)
 	f.scratch = f.scratch[:lo+n]
 	return f.scratch[lo : lo+n : lo+n]
+}
+
+// back forgets all fields but the first n.
+func (f *fields) back(n int) {
+	for _, x := range f.list[n:f.n] {
+		f.bytes -= len(x.key) + len(x.value)
+	}
+	clear(f.list[n:f.n])
+	f.n = n
 }
 
 // reset forgets the fields, and the line they point into.

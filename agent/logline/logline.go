@@ -57,6 +57,7 @@ type Record struct {
 // Parser reads the lines of one stream. It belongs to one goroutine.
 type Parser struct {
 	format Format
+	guess  guess // of Auto
 	fields fields
 	found  found
 	plain  [256]byte // a key or a value of JSON without its escapes
@@ -87,11 +88,29 @@ func (p *Parser) Parse(line []byte, at int64, attrs []byte) (r Record, out []byt
 
 // as reads a line in the form f, and leaves what it finds in p.fields.
 func (p *Parser) as(f Format, line []byte, at int64) (r Record, ok bool) {
+	if len(line) == 0 {
+		return Record{Level: unknown}, false
+	}
 	switch f {
 	case JSON:
-		return p.json(line, at)
+		r, ok = p.json(line, at)
+	case Logfmt:
+		r, ok = p.logfmt(line, at, p.format == Auto)
+	case Klog:
+		r, ok = p.klog(line, at)
+	case Access:
+		r, ok = p.access(line, at)
+	case NginxError:
+		r, ok = p.nginxError(line, at)
+	case ApacheError:
+		r, ok = p.apacheError(line, at)
+	case Syslog:
+		r, ok = p.syslog(line, at)
+	case Text:
+		r, ok = text(line, at)
 	}
-	return Record{Level: unknown}, false
+	if !ok {
+		p.fields.reset()
+	}
+	return r, ok
 }
-
-func (p *Parser) auto(line []byte, at int64) (r Record, ok bool) { return p.as(JSON, line, at) }
