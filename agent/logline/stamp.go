@@ -343,7 +343,8 @@ func syslogStamp(b []byte, at int64) (ns int64, end int) {
 	return d.nearest(at, frac), 15 + w
 }
 
-// nearest returns the time of d, which has no year, that is nearest to at.
+// nearest returns the time of d, which has no year, that is nearest to at among
+// those one may believe.
 func (d date) nearest(at, frac int64) int64 {
 	if at <= 0 {
 		return 0
@@ -352,7 +353,7 @@ func (d date) nearest(at, frac int64) int64 {
 	year := time.Unix(0, at).UTC().Year()
 	for d.year = year - 1; d.year <= year+1; d.year++ {
 		if s, ok := d.unix(); ok {
-			if ns := s*second + frac; best == 0 || distance(ns, at) < distance(best, at) {
+			if ns := believe(s*second+frac, at); ns != 0 && (best == 0 || distance(ns, at) < distance(best, at)) {
 				best = ns
 			}
 		}
