@@ -125,6 +125,16 @@ type criTaker struct {
 
 func (t *criTaker) wrote() bool { return t.touched[0] || t.touched[1] }
 
+// gave reports whether the turn gave a line, or put an end to one.
+func (t *criTaker) gave() bool {
+	for i := range t.blks {
+		if t.ended[i] || len(t.blks[i].Lines) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 func (t *criTaker) begin(off int64) {
 	for i, at := range t.s.committed(off) {
 		t.blks[i].Start = at

@@ -57,10 +57,13 @@ func (h *heads) fits(p head) bool { return p.n == 0 || p.n <= h.n && h.sums[p.n]
 // family is the files that took the same path one after another: app.log and
 // what it was rotated to. Their lines are one stream.
 type family struct {
-	root    string
-	stream  signal.Stream
-	newest  *file
-	members int
+	root   string
+	stream signal.Stream
+	newest *file   // of those whose place is known
+	files  []*file // all that there are now
+	unsure []*file // found, and not read before their place among the others is certain
+	shaken int     // the last scan in which a name came, went or led elsewhere
+	tries  int     // scans that left the place of unsure uncertain
 
 	rotations, truncations, lines atomic.Int64
 }
@@ -94,7 +97,11 @@ type file struct {
 	cri     *criState
 
 	after   *file // an older file of the family that is to be read first
-	prev    *file // the same one, until settled
+	asked   bool  // after was sent to its end once more since this one has bytes
+	placed  bool  // its place in the family is certain
+	sure    bool  // no name changed while the last scan looked at its folder
+	sibling bool  // only the name that a rotation gave it makes it ours
+	prev    *file // the same as after, until settled
 	follows bool  // the family had a newest file when this one came
 	like    *file // the file of which this seems to be a copy; nothing is read until that is decided
 	alike   int64 // how many bytes are known to be equal

@@ -187,6 +187,7 @@ type finder struct {
 	round   int
 	now     time.Time         // of the scan
 	refused map[string]string // path -> why it is not read
+	listed  func(dir string)  // nil but in tests: called between the listing of a folder and the looks at its files
 }
 
 // event takes note of one event. It returns the inode that the event is about, if
@@ -220,6 +221,13 @@ func (fd *finder) dirtyAll() {
 	for _, d := range fd.dirs {
 		d.dirty = true
 	}
+}
+
+// quiet reports whether it is certain that the folder of c did not change while
+// the scan looked at it. Without events that is never certain.
+func (fd *finder) quiet(c candidate) bool {
+	d := fd.dirs[path.Dir(c.path)]
+	return d != nil && d.wd >= 0 && !d.dirty && !c.poll
 }
 
 // due reports whether a scan would find something new, as far as events tell.
@@ -346,6 +354,9 @@ func (fd *finder) list(p string) *dir {
 	d.entries = make([]entry, len(names))
 	for i, n := range names {
 		d.entries[i] = entry{name: n.Name(), typ: n.Type(), link: n.Type()&fs.ModeSymlink != 0}
+	}
+	if fd.listed != nil {
+		fd.listed(p)
 	}
 	return d
 }

@@ -22,49 +22,14 @@ const (
 	copyEvidence = 1 << 10          // so many equal bytes are no accident
 )
 
-// rescan brings the set of files up to date with the folders.
+// rescan brings the set of files up to date with the folders. A name that is
+// changed while a folder is being looked at may hide a file, or show one twice;
+// so it looks again until nothing changed meanwhile, within reason.
 func (t *Tailer) rescan(now time.Time) {
-	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil })
-	round := t.find.round
-	var fresh []candidate
-	for _, c := range found {
-		f := t.files[c.key]
-		if f != nil && f.path != c.path && f.fh == nil && f.settled && !f.ignored && !t.stillIs(f, c, now) {
-			t.drop(f, now) // its inode is another file's now
-			f = nil
+	for range 4 {
+		if t.scan(now) {
+			break
 		}
-		if f == nil {
-			fresh = append(fresh, c)
-			continue
-		}
-		f.round, f.gone, f.poll = round, false, c.poll
-		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
-			f.listed.size, f.listed.mtime = c.size, c.mtime
-			t.enqueue(f)
-		}
-		if f.path != c.path {
-			t.mu.Lock()
-			f.path = c.path
-			t.mu.Unlock()
-			f.rotated = c.path != f.family.root
-			t.enqueue(f)
-		}
-	}
-	for _, f := range t.files {
-		if f.round != round && !f.gone {
-			if f.gone, f.grown = true, now; f.ignored {
-				t.drop(f, now)
-			} else {
-				t.enqueue(f)
-			}
-		}
-	}
-	// Of the same family the older ones come first, and a rotated one before the one that took its place.
-	slices.SortStableFunc(fresh, func(a, b candidate) int {
-		return cmp.Or(strings.Compare(a.root, b.root), cmp.Compare(b2i(a.path == a.root), b2i(b.path == b.root)), a.mtime.Compare(b.mtime), olderName(a.path, b.path))
-	})
-	for _, c := range fresh {
-		t.add(c, now).round = round
 	}
 	for _, r := range t.find.rules {
 		t.changed = t.changed || !r.known
@@ -73,21 +38,64 @@ func (t *Tailer) rescan(now time.Time) {
 	t.sayRefused()
 }
 
-// olderName compares two names of the same rotation, for files that were last
-// written in the same tick: of numbers counted up (NAME.1, NAME.2) the higher is
-// the older, of dates the lower.
-func olderName(a, b string) int {
-	if len(path.Base(a)) == len(path.Base(b)) && len(b)-strings.LastIndexAny(b, ".-") > 4 {
-		return strings.Compare(a, b)
+// scan looks at the folders once. It reports whether the order of all files
+// that it found is certain.
+func (t *Tailer) scan(now time.Time) bool {
+	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil })
+	if t.find.watch != nil {
+		t.find.watch.drain(t.event) // a folder that changed since it was listed is dirty again
 	}
-	return cmp.Or(len(b)-len(a), strings.Compare(b, a))
+	round := t.find.round
+	for _, c := range found {
+		f := t.files[c.key]
+		if f != nil && f.path != c.path && t.another(f, c, now) {
+			t.drop(f, now) // its inode is another file's now
+			f = nil
+		}
+		if f == nil {
+			f = t.add(c, now)
+		}
+		f.round, f.gone, f.poll, f.sure = round, false, c.poll, t.find.quiet(c)
+		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
+			f.listed.size, f.listed.mtime = c.size, c.mtime
+			t.enqueue(f)
+		}
+		if f.path != c.path {
+			t.mu.Lock()
+			f.path = c.path
+			t.mu.Unlock()
+			f.rotated, f.family.shaken = c.path != f.family.root, round
+			t.enqueue(f)
+		}
+	}
+	for _, f := range t.files {
+		if f.round != round && !f.gone {
+			f.family.shaken = round
+			if f.gone, f.grown = true, now; f.ignored {
+				t.drop(f, now)
+			} else {
+				t.enqueue(f)
+			}
+		}
+	}
+	for fam := range t.unsure {
+		if t.place(fam) {
+			delete(t.unsure, fam)
+		}
+	}
+	return len(t.unsure) == 0
 }
 
-func b2i(b bool) int {
-	if b {
-		return 1
+// another reports whether the inode of f, which is known by another path, is
+// that of another file at c.
+func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
+	switch {
+	case f.ignored:
+		return true
+	case f.fh != nil || !f.settled:
+		return false
 	}
-	return 0
+	return !t.stillIs(f, c, now)
 }
 
 // stillIs reports whether the closed file f is what stands at c.
@@ -117,18 +125,21 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 		}
 	}
 	f.family = fam
-	fam.members++
+	fam.files = append(fam.files, f)
+	fam.shaken = t.find.round
 	t.mu.Lock()
 	t.files[f.key] = f
 	t.mu.Unlock()
 	if f.ignored {
 		return f
 	}
-	if c.rule.known {
-		f.after, f.prev, f.follows = fam.newest, fam.newest, fam.newest != nil
-	}
-	if !c.sibling || c.rule.known {
-		fam.newest = f
+	if f.sibling = c.sibling; c.rule.known {
+		fam.unsure = append(fam.unsure, f)
+		t.unsure[fam] = true
+	} else { // what was there before us is read from where start says, in no order
+		if f.placed = true; !c.sibling && (fam.newest == nil || c.path == c.root) {
+			fam.newest = f
+		}
 	}
 	t.enqueue(f)
 	return f
@@ -397,8 +408,11 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 	if err := t.identify(f); err != nil {
 		return false, err
 	}
-	if f.id == "" {
+	switch {
+	case f.id == "":
 		return false, t.atEnd(f, now)
+	case f.after != nil: // its first bytes came since it was asked whether it has to wait
+		return true, nil
 	}
 	o, err := t.turn(f, now)
 	if err != nil {
@@ -472,6 +486,7 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	f.grown = now
 	f.offset.Store(0)
 	t.changed = true
+	t.displace(f)
 }
 
 // retire keeps what is known of f's generation, for the copy that may appear of
@@ -492,10 +507,12 @@ func (t *Tailer) drop(f *file, now time.Time) {
 	if f.family.newest == f {
 		f.family.newest = nil
 	}
-	if f.family.members--; f.family.members == 0 {
+	is := func(g *file) bool { return g == f }
+	f.family.unsure = slices.DeleteFunc(f.family.unsure, is)
+	if f.family.files = slices.DeleteFunc(f.family.files, is); len(f.family.files) == 0 {
 		delete(t.families, f.family.root)
 	}
-	f.eof, f.settled, f.ignored, f.cri, f.prev = true, false, true, nil, nil
+	f.eof, f.settled, f.ignored, f.cri, f.prev, f.after = true, false, true, nil, nil, nil
 	t.changed = true
 }
 

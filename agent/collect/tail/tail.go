@@ -129,6 +129,7 @@ type Tailer struct {
 	// All below belongs to Run.
 	find     *finder
 	families map[string]*family
+	unsure   map[*family]bool // those with files whose order is not certain
 	archive  archive
 	queue    []*file
 	leaving  []*file // to be dropped once their lines are in the spool
@@ -227,7 +228,7 @@ func (t *Tailer) begin(ctx context.Context, now time.Time) error {
 	t.mu.Lock()
 	t.files = map[key]*file{}
 	t.mu.Unlock()
-	t.families, t.archive = map[string]*family{}, archive{}
+	t.families, t.unsure, t.archive = map[string]*family{}, map[*family]bool{}, archive{}
 	t.queue, t.leaving, t.inBatch = nil, nil, nil
 	t.buf = make([]byte, edgeBytes+t.chunk)
 	t.opened, t.budget = 0, fdBudget()
@@ -279,7 +280,7 @@ func (t *Tailer) step(ctx context.Context, now time.Time, out collect.Sink) (mor
 	}
 	// Where names change all the time, looking at all of them is the cost: ten
 	// thousand files are scanned once a second at most.
-	if now.Sub(t.scanned) >= min(sweepEvery, time.Duration(len(t.files))*sweepEvery/10_000) && t.find.due() {
+	if now.Sub(t.scanned) >= min(sweepEvery, time.Duration(len(t.files))*sweepEvery/10_000) && (t.find.due() || len(t.unsure) > 0) {
 		t.scanned = now
 		t.rescan(now)
 	}
@@ -341,10 +342,10 @@ func (t *Tailer) pass(ctx context.Context, now time.Time, out collect.Sink) (mor
 	t.queue = nil
 	for _, f := range round {
 		f.queued = false
-		if f.after != nil && f.after.eof {
-			f.after = nil
-		}
-		if f.after != nil || t.take(f, now) {
+		switch {
+		case t.waits(f, now):
+			t.enqueue(f)
+		case t.take(f, now):
 			t.enqueue(f)
 			more = true
 		}
@@ -353,6 +354,9 @@ func (t *Tailer) pass(ctx context.Context, now time.Time, out collect.Sink) (mor
 				return false, err
 			}
 		}
+	}
+	for _, f := range t.queue { // one that waits may go on if that changed in this pass
+		more = more || f.after != nil && (f.after.queued || !f.held())
 	}
 	return more, t.flush(ctx, out)
 }
@@ -386,6 +390,9 @@ func (t *Tailer) put(f *file, out taker) {
 		out.blk.End = f.pos.off
 		t.addBlock(f, out.blk)
 	case *criTaker:
+		if !out.gave() {
+			return // the spool need not hear of what only began
+		}
 		for i := range out.blks {
 			if out.end(i, f.pos.off) {
 				out.blks[i].Stream, out.blks[i].File = f.laneStream(i), f.id+"/"+laneNames[i]

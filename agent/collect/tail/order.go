@@ -1,0 +1,143 @@
+package tail
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// maxTries is how many scans may find the names of a family changing before its
+// files are read all the same: a family that never comes to rest is read too.
+const maxTries = 16
+
+// place puts the files that a scan found in line behind those of the family that
+// are read already, if their order is certain: no name changed during the scan,
+// as far as events tell, or the scan before saw the same names.
+func (t *Tailer) place(fam *family) bool {
+	sure := !slices.ContainsFunc(fam.files, func(f *file) bool { return !f.gone && !f.sure })
+	if fam.tries++; !sure && fam.shaken == t.find.round && fam.tries < maxTries {
+		for _, f := range fam.unsure {
+			if d := t.find.dirs[path.Dir(f.path)]; d != nil {
+				d.dirty = true
+			}
+		}
+		return false
+	}
+	slices.SortStableFunc(fam.unsure, func(a, b *file) int {
+		return cmp.Or(cmp.Compare(b2i(a.path == fam.root), b2i(b.path == fam.root)), byName(a, b), a.mtime.Compare(b.mtime), olderName(a.path, b.path))
+	})
+	prev := fam.newest
+	for a := prev; a != nil; a = a.after {
+		if !a.placed {
+			prev = nil // it was truncated, or waits for one that was, which is among the unsure itself
+			break
+		}
+	}
+	for _, f := range fam.unsure {
+		f.after, f.asked, f.placed = prev, false, true
+		if !f.settled {
+			f.prev, f.follows = prev, prev != nil
+		}
+		prev = f
+		t.enqueue(f)
+	}
+	fam.newest, fam.unsure, fam.tries = prev, nil, 0
+	return true
+}
+
+// displace takes f, which was truncated, out of the line: a copy that holds what
+// it lost has to be read before it goes on.
+func (t *Tailer) displace(f *file) {
+	fam := f.family
+	for _, g := range fam.files {
+		if (g == f || !g.settled) && !g.ignored && g.placed {
+			g.placed, g.after = false, nil
+			fam.unsure = append(fam.unsure, g)
+			t.unsure[fam] = true
+			t.enqueue(g)
+		}
+	}
+	if d := t.find.dirs[path.Dir(f.path)]; d != nil {
+		d.dirty = true
+	}
+	fam.shaken = t.find.round + 1 // what the last scan saw is no second opinion
+}
+
+// waits reports whether f may not be read yet, because its place is not known or
+// because an older one is to be read first. A file that waits is kept open, so
+// that it may be deleted meanwhile.
+func (t *Tailer) waits(f *file, now time.Time) bool {
+	if f.ignored || f.placed && f.after == nil {
+		return false
+	}
+	if f.fh == nil && !f.gone {
+		_ = t.open(f, now) // its own turn will tell why not
+	}
+	switch {
+	case !f.placed || f.held():
+		return true
+	case f.after.ignored || !f.after.settled || f.after.err.Load() != nil || f.fh == nil:
+	case !f.asked:
+		// The older one was at its end at some time. Only what it holds now that
+		// this one has bytes is certainly all that comes first.
+		if info, err := f.fh.Stat(); err == nil && info.Size() == 0 {
+			return false // it still has to wait when it has bytes: see look
+		}
+		f.asked, f.after.eof = true, false
+		t.enqueue(f.after)
+		return true
+	}
+	f.after = nil
+	return false
+}
+
+// held reports whether the file before f still has something to be read first.
+func (f *file) held() bool {
+	a := f.after
+	switch {
+	case a.ignored || a.err.Load() != nil: // left out, dropped, or not readable: nothing to wait for
+		return false
+	case !a.settled: // unless it is known to repeat a file that is read itself
+		return a.like == nil || a.like == f
+	}
+	return !a.eof
+}
+
+// byName compares the dates in the names of two rotated files: a runtime that
+// compresses a file writes it anew, so its times say little.
+func byName(a, b *file) int {
+	x, y := rotationSuffix(a.path), rotationSuffix(b.path)
+	if len(x) != len(y) || len(x) < 8 {
+		return 0
+	}
+	return strings.Compare(x, y)
+}
+
+// rotationSuffix is what a rotation appended to a file's name: the 20261123 of
+// app.log-20261123.
+func rotationSuffix(p string) string {
+	name := path.Base(p)
+	if root, ok := rotatedFrom(name); ok {
+		return name[len(root)+1:]
+	}
+	return ""
+}
+
+// olderName compares two names of the same rotation, for files that were last
+// written in the same tick: of numbers counted up (NAME.1, NAME.2) the higher is
+// the older, of dates the lower.
+func olderName(a, b string) int {
+	if len(path.Base(a)) == len(path.Base(b)) && len(b)-strings.LastIndexAny(b, ".-") > 4 {
+		return strings.Compare(a, b)
+	}
+	return cmp.Or(len(b)-len(a), strings.Compare(b, a))
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
