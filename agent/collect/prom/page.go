@@ -1,0 +1,632 @@
+package prom
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
+
+// role says what the lines of a series are for.
+type role uint8
+
+const (
+	roleGauge    role = iota
+	roleCounter       // Series is its own
+	roleBucket        // value goes into group, at slot
+	roleQuantile      // the same, of a summary
+	roleSum           // of group
+	roleCount         // of group
+	roleBorn          // when group, or the counter of the same labels, was zero
+	roleDropped       // by a rule
+	roleTwin          // its name and labels are another line's
+	roleDist          // a whole distribution: protobuf only
+	roleGone          // no longer in the cache
+)
+
+// cell is all that is known of one series of a page: 80 bytes, and its text.
+type cell struct {
+	raw    string // name and labels as they stand in the page; the key
+	next   *cell  // what followed in the page before: nearly always what follows now
+	group  *group // of parts of a distribution
+	series signal.Series
+	value  float64 // last reading of a counter; count of a dist
+	start  int64   // when the counter was zero; of a gauge the last timestamp of its own
+	seen   uint32  // page
+	slot   uint16  // in group
+	role   role
+}
+
+// grace is for how many pages a series that is gone is remembered: one that
+// only paused goes on then, and is not taken for one that began anew.
+const grace = 10
+
+// page reads the pages of one target, one after another. What it learns of a
+// series when it sees it first, the target's labels, its rules and the type
+// included, it keeps, so a known line costs a comparison and a number.
+//
+// The samples of a page are kept back until its end is reached: a page that
+// breaks off, or is too large, leaves nothing behind.
+type page struct {
+	labels string // flat, of the target
+	rules  []*relabel.Config
+	honor  bool // of equal labels, the page's counts
+	timed  bool // the page's timestamps count
+	most   int  // samples
+
+	cells    map[string]*cell
+	owner    map[signal.Series]*cell // counters and gauges by their Series
+	groups   map[signal.Series]*group
+	families map[string]*family
+	format   string // of the pages so far
+	pairs    []pair // scratch
+	key      []byte // scratch
+	builder  *labels.Builder
+
+	// Of the page being read.
+	number  uint32
+	good    uint32 // number of the last page that was read to its end
+	before  int64  // time of that page
+	at      int64  // time of this one, Unix milliseconds
+	head    cell   // stands before the first line
+	last    *cell
+	touched []*group
+	out     [][]signal.Sample
+	hists   []signal.Hist // slabs, of which each distribution gets a piece
+	counts  []uint64
+	bounds  []float64 // of the last new histogram: nearly always the next one's too
+	ended   bool      // # EOF was there
+	native  bool      // a native histogram was there
+	lines   int
+	alive   int // cells that were in it
+	tally   tally
+	bad     *badLine
+}
+
+// tally is what became of the samples of one page:
+//
+//	Samples == Plain + Folded + Born + Dropped + Twins + Old + NaN
+type tally struct {
+	Samples   int // lines with a value; parts of it in protobuf
+	Plain     int // gauges and counters given on
+	Folded    int // parts of distributions
+	Born      int // _created lines
+	Dropped   int // by metric_relabel
+	Twins     int // name and labels of another line of the page
+	Old       int // with a timestamp not newer than the one before
+	NaN       int // value is none, or infinite
+	Dists     int // distributions given on
+	Broken    int // distributions whose parts make none
+	Malformed int // lines that are none
+	Exemplars int // left out: the model has no place for them
+}
+
+func newPage(t *spec, rules []*relabel.Config) *page {
+	p := &page{
+		labels: t.labels, rules: rules, honor: t.honorLabels, timed: t.honorTimestamps, most: t.maxSamples,
+		builder: labels.NewBuilder(labels.EmptyLabels()),
+	}
+	p.forget()
+	return p
+}
+
+// forget empties the cache.
+func (p *page) forget() {
+	p.cells = map[string]*cell{}
+	p.owner = map[signal.Series]*cell{}
+	p.groups = map[signal.Series]*group{}
+	p.families = map[string]*family{}
+	p.head.next = nil
+	p.good = 0
+}
+
+// speak says which format follows. The formats write a series differently, so
+// what is known of them in one is worth nothing in another.
+func (p *page) speak(format string) {
+	if p.format != format {
+		p.forget()
+		p.last, p.format = &p.head, format
+	}
+}
+
+// begin starts a page whose samples are of time at.
+func (p *page) begin(at int64) {
+	p.number++
+	p.at = at
+	p.last = &p.head
+	p.touched = p.touched[:0]
+	p.out = nil
+	p.hists, p.counts = nil, nil
+	p.ended, p.native, p.bad, p.lines, p.alive = false, false, nil, 0, 0
+	p.tally = tally{}
+}
+
+var (
+	errTooMany   = errors.New("more samples than max_samples")
+	errTooLong   = errors.New("a line is longer than 1 MiB")
+	errTruncated = errors.New("the page breaks off before # EOF")
+	errNoPage    = errors.New("this is no page of metrics")
+)
+
+const (
+	firstBuffer = 64 << 10
+	maxLine     = 1 << 20
+)
+
+// readText reads a page in either text format. buf is a buffer to use; it is
+// returned, grown perhaps.
+func (p *page) readText(r io.Reader, om bool, buf []byte) ([]byte, error) {
+	end, want := 0, 1
+	for {
+		var rerr error
+		for got := 0; got < want && rerr == nil; {
+			var n int
+			n, rerr = r.Read(buf[end : len(buf)-1])
+			end += n
+			got += n
+		}
+		if rerr == io.EOF && end > 0 && buf[end-1] != '\n' {
+			buf[end] = '\n' // the last line may lack it; one byte is always left for it
+			end++
+		}
+		full := end == len(buf)-1 && len(buf) >= maxLine
+		at, err := p.entries(buf[:end], om, rerr == io.EOF || full)
+		switch {
+		case err != nil:
+			return buf, err
+		case rerr == io.EOF:
+			return buf, p.endText(om)
+		case rerr != nil:
+			return buf, rerr
+		}
+		end = copy(buf, buf[at:end])
+		if end == len(buf)-1 {
+			if len(buf) >= maxLine {
+				return buf, errTooLong
+			}
+			buf = append(buf, make([]byte, len(buf))...)
+		}
+		// An entry that goes on is looked at again only when it has grown by a
+		// part: one that comes byte by byte costs no more than another.
+		want = min(end/4+1, len(buf)-1-end)
+	}
+}
+
+func (p *page) endText(om bool) error {
+	if om && !p.ended {
+		return errTruncated
+	}
+	if p.tally.Malformed > p.tally.Samples {
+		return fmt.Errorf("%w: %w", errNoPage, p.bad)
+	}
+	return nil
+}
+
+// entries takes as many entries as b holds whole and returns their length. If
+// nothing more can follow, one that does not end is no entry.
+func (p *page) entries(b []byte, om, last bool) (at int, err error) {
+	for at < len(b) {
+		n, err := p.entry(b[at:], om)
+		switch {
+		case err == nil:
+		case errors.Is(err, errTooMany):
+			return at, err
+		case errors.Is(err, errShort) && !last:
+			return at, nil
+		default:
+			n = bytes.IndexByte(b[at:], '\n') + 1
+			if n == 0 {
+				return at, nil // its end is still to come
+			}
+			if errors.Is(err, errShort) {
+				err = errLabels
+			}
+			p.malformed(b[at:at+n], err)
+		}
+		p.lines++
+		at += n
+	}
+	return at, nil
+}
+
+func (p *page) malformed(line []byte, err error) {
+	p.tally.Malformed++
+	if p.bad == nil {
+		p.bad = &badLine{p.lines + 1, string(bytes.ToValidUTF8(line[:min(len(line), 80)], []byte("?"))), err}
+	}
+}
+
+// entry takes the first entry of b and returns its length.
+func (p *page) entry(b []byte, om bool) (int, error) {
+	if c := p.last.next; c != nil && len(b) > len(c.raw) && string(b[:len(c.raw)]) == c.raw && c.role != roleGone {
+		n := len(c.raw)
+		if b[n] == ' ' || b[n-1] == '}' {
+			// Should labels follow after all, they are no number, and the line is
+			// looked at as one that is not known.
+			if pt, m, err := parsePoint(b[n:], om); err == nil {
+				return n + m, p.take(c, pt)
+			}
+		}
+	}
+	skip := 0
+	for skip < len(b) && (b[skip] == ' ' || b[skip] == '\t' || b[skip] == '\r') {
+		skip++
+	}
+	switch b = b[skip:]; {
+	case len(b) == 0:
+		return 0, errShort
+	case b[0] == '\n':
+		return skip + 1, nil
+	case b[0] == '#':
+		m, n, err := parseMeta(b)
+		if err == nil {
+			err = p.meta(m)
+		}
+		return skip + n, err
+	}
+	series, err := scanSeries(b)
+	if err != nil {
+		return 0, err
+	}
+	pt, n, err := parsePoint(b[len(series):], om)
+	if err != nil {
+		return 0, err
+	}
+	c := p.cells[string(series)]
+	if c == nil {
+		name, pairs, err := parseSeries(series, p.pairs[:0])
+		if err != nil {
+			return 0, err
+		}
+		p.pairs = pairs[:0]
+		c = p.learn(string(series), name, pairs)
+	}
+	return skip + len(series) + n, p.take(c, pt)
+}
+
+// meta notes what a TYPE or UNIT line says.
+func (p *page) meta(m meta) error {
+	switch m.word {
+	case "EOF":
+		p.ended = true
+	case "TYPE":
+		s, err := parseSort(m.text)
+		if err != nil {
+			return err
+		}
+		return p.declare(m.name, s)
+	}
+	return nil
+}
+
+// declare notes the sort of a family. If it was another one before, the target
+// is not what it was: nothing that is known of its series holds.
+func (p *page) declare(name []byte, s sort) error {
+	f := p.families[string(name)]
+	if f == nil {
+		f = &family{sort: s}
+		p.families[string(name)] = f
+	}
+	if f.sort != s {
+		if f.seen == p.number {
+			return nil // declared twice in one page: the first one counts
+		}
+		p.forget()
+		p.last = &cell{}
+		f = &family{sort: s}
+		p.families[string(name)] = f
+	}
+	f.seen = p.number
+	return nil
+}
+
+// learn makes the cell of a series that is not known.
+func (p *page) learn(raw, name string, pairs []pair) *cell {
+	f, base, suffix := familyOf(p.families, name)
+	c := &cell{raw: raw}
+	p.cells[raw] = c
+	if p.good == p.number-1 {
+		c.start = p.before // it was not in the page before: it began since
+	}
+	part := ""
+	switch f.sort {
+	case counter:
+		c.role = roleCounter
+		if suffix == "_created" {
+			c.role = roleBorn
+		}
+	case histogram:
+		c.role, part = partOf(suffix, "le", "_bucket", roleBucket)
+	case summary:
+		c.role, part = partOf(suffix, "quantile", "", roleQuantile)
+	}
+	var bound float64
+	if part != "" {
+		var ok bool
+		if bound, pairs, ok = cutPart(pairs, part); !ok {
+			c.role = roleGauge // a bucket without a bound is a number like another
+		}
+	}
+	if c.role == roleGauge {
+		c.start = 0
+	}
+	folded := c.role >= roleBucket && c.role <= roleBorn && f.sort != counter
+	if folded {
+		name = base
+	} else if c.role == roleBorn {
+		name = strings.TrimSuffix(base, "_total") + "_total"
+	}
+	set, name, keep := p.relabel(name, suffix, part, bound, pairs, folded)
+	if !keep {
+		c.role = roleDropped
+		return c
+	}
+	d := signal.Desc{Name: name, Unit: unitOf(name), Type: signal.Gauge, Labels: set}
+	switch {
+	case folded:
+		d.Type = signal.CumDist
+		p.join(c, signal.Intern(d), f.sort == summary, bound)
+	case c.role == roleBorn:
+		d.Type = signal.Counter
+		c.series = signal.Intern(d)
+	default:
+		if c.role == roleCounter {
+			d.Type = signal.Counter
+		}
+		c.series = signal.Intern(d)
+		p.own(c)
+	}
+	return c
+}
+
+// own makes c the one line of its Series, unless this page has another one. A
+// cell that this page has not had is replaced: a target may write the same
+// labels in another order each time.
+func (p *page) own(c *cell) {
+	if old := p.owner[c.series]; old != nil {
+		if old.seen == p.number {
+			c.role = roleTwin
+			return
+		}
+		c.value, c.start = old.value, old.start
+		p.retire(old)
+	}
+	p.owner[c.series] = c
+}
+
+// retire takes c out of the cache. Others may still name it as their next.
+func (p *page) retire(c *cell) {
+	delete(p.cells, c.raw)
+	if p.owner[c.series] == c {
+		delete(p.owner, c.series)
+	}
+	c.role = roleGone
+}
+
+// partOf says what part of a distribution a line is by its name's ending. part
+// is the label that it must have.
+func partOf(suffix, label, ending string, r role) (role, string) {
+	switch suffix {
+	case ending:
+		return r, label
+	case "_sum":
+		return roleSum, ""
+	case "_count":
+		return roleCount, ""
+	case "_created":
+		return roleBorn, ""
+	}
+	return roleGauge, ""
+}
+
+// cutPart takes the label of a bucket's bound or a quantile out of pairs.
+func cutPart(pairs []pair, label string) (v float64, rest []pair, ok bool) {
+	for i, l := range pairs {
+		if l.name == label {
+			v, err := parseFloat([]byte(l.value))
+			if err != nil || math.IsNaN(v) {
+				return 0, pairs, false
+			}
+			copy(pairs[i:], pairs[i+1:])
+			return v, pairs[:len(pairs)-1], true
+		}
+	}
+	return 0, pairs, false
+}
+
+// relabel returns labels and name of a series as the rules leave them. The
+// rules see each line by the name and labels it has in the page.
+func (p *page) relabel(name, suffix, part string, bound float64, pairs []pair, folded bool) (set, as string, keep bool) {
+	set = merge(p.labels, pairs, p.honor)
+	if len(p.rules) == 0 {
+		return set, name, true
+	}
+	if !folded {
+		suffix = ""
+	}
+	b := p.builder
+	b.Reset(labels.EmptyLabels())
+	for k, v := range signal.Walk(set) {
+		b.Set(k, v)
+	}
+	b.Set(labels.MetricName, name+suffix)
+	if part != "" {
+		b.Set(part, labels.FormatOpenMetricsFloat(bound))
+	}
+	if !relabel.ProcessBuilder(b, p.rules...) {
+		return "", "", false
+	}
+	if part != "" {
+		b.Del(part)
+	}
+	p.key = p.key[:0]
+	b.Labels().Range(func(l labels.Label) {
+		if l.Name == labels.MetricName {
+			name = l.Value
+			if folded && len(name) > len(suffix) && name[len(name)-len(suffix):] == suffix {
+				name = name[:len(name)-len(suffix)]
+			}
+			return
+		}
+		p.key = signal.AppendLabel(p.key, l.Name, l.Value)
+	})
+	return signal.Sorted(string(p.key)), name, true
+}
+
+// take gives a point to its cell.
+func (p *page) take(c *cell, pt point) error {
+	p.last.next = c
+	p.last = c
+	p.tally.Samples++
+	if pt.exemplar {
+		p.tally.Exemplars++
+	}
+	again := c.seen == p.number
+	if !again {
+		c.seen = p.number
+		p.alive++
+	}
+	if c.role == roleDropped {
+		p.tally.Dropped++
+		return nil
+	}
+	if p.tally.Samples-p.tally.Dropped > p.most {
+		return errTooMany
+	}
+	if again || c.role == roleTwin {
+		p.tally.Twins++
+		return nil
+	}
+	switch c.role {
+	case roleGauge, roleCounter:
+		p.plain(c, pt)
+	case roleBorn:
+		p.tally.Born++
+		p.born(c, int64(pt.value*1000))
+	default:
+		p.tally.Folded++
+		c.group.take(p, c, pt)
+	}
+	return nil
+}
+
+// plain gives a gauge or a counter on.
+func (p *page) plain(c *cell, pt point) {
+	if !finite(pt.value) { // no vendor takes it
+		p.tally.NaN++
+		return
+	}
+	s := signal.Sample{Series: c.series, Time: p.at, Value: pt.value}
+	if c.role == roleCounter {
+		if pt.value < c.value && c.start < p.before {
+			c.start = p.before // it started again since
+		}
+		c.value = pt.value
+		s.Start = c.start
+	}
+	if pt.timed && p.timed {
+		s.Time = pt.time
+		if c.role == roleGauge {
+			if c.start != 0 && pt.time <= c.start {
+				p.tally.Old++ // an exporter that shows the same reading again
+				return
+			}
+			c.start = pt.time
+		}
+		s.Start = min(s.Start, s.Time)
+	}
+	p.tally.Plain++
+	p.add(s)
+}
+
+// born notes when a distribution, or the counter of the same labels, was zero.
+func (p *page) born(c *cell, ms int64) {
+	if ms <= 0 || ms > p.at {
+		return
+	}
+	if c.group != nil {
+		c.group.start = ms
+		return
+	}
+	o := p.owner[c.series]
+	if o == nil {
+		return
+	}
+	o.start = ms
+	if n := len(p.out); n > 0 { // it follows its counter
+		if last := &p.out[n-1][len(p.out[n-1])-1]; last.Series == o.series {
+			last.Start = ms
+		}
+	}
+}
+
+// chunk is how many samples a batch has at most.
+const chunk = 10_000
+
+// add appends a sample to the page's.
+func (p *page) add(s signal.Sample) {
+	n := len(p.out)
+	if n == 0 || len(p.out[n-1]) == cap(p.out[n-1]) {
+		// As many as last time and a few, so that a small target costs little.
+		room := len(p.owner) + len(p.groups) - n*chunk + 16
+		p.out = append(p.out, make([]signal.Sample, 0, min(max(room, 64), chunk)))
+		n++
+	}
+	p.out[n-1] = append(p.out[n-1], s)
+}
+
+// end finishes a page that was read to its end: its distributions are put
+// together, and what it had no more is forgotten.
+func (p *page) end() [][]signal.Sample {
+	for _, g := range p.touched {
+		p.fold(g)
+	}
+	p.last.next = nil
+	p.good, p.before = p.number, p.at
+	p.sweep()
+	out := p.out
+	p.out = nil
+	return out
+}
+
+// sweep drops what no page has had for some time; at once if it is more than
+// what is alive, as behind a target that names each of its series anew.
+func (p *page) sweep() {
+	if len(p.cells) <= p.alive {
+		return
+	}
+	keep := uint32(grace)
+	if len(p.cells) > 2*p.alive+1000 {
+		keep = 1
+	}
+	owners := len(p.owner)
+	for _, c := range p.cells {
+		if p.number-c.seen >= keep {
+			p.retire(c)
+		}
+	}
+	if len(p.owner) < owners { // a twin of one of them may be its successor: the next page decides
+		for _, c := range p.cells {
+			if c.role == roleTwin {
+				p.retire(c)
+			}
+		}
+	}
+	for s, g := range p.groups {
+		if p.number-g.seen >= keep {
+			delete(p.groups, s)
+		}
+	}
+	for n, f := range p.families {
+		if p.number-f.seen >= keep {
+			delete(p.families, n)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package prom
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+)
+
+// generated is a page of about n samples such as services show: of each 20 lines
+// 12 belong to a histogram, 6 are counters and 2 gauges, at 138 bytes a line.
+func generated(n int, step float64) []byte {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	var b bytes.Buffer
+	lines := 0
+	for family := 0; lines < n; family++ {
+		labels := func(i int) string {
+			return fmt.Sprintf("method=%q,path=\"/api/v1/resource/%04d/items\",code=%q,zone=\"europe-west%d\"", []string{"GET", "POST", "PUT"}[i%3], i, []string{"200", "404", "500"}[i/3%3], i%7)
+		}
+		switch family % 3 {
+		case 0:
+			fmt.Fprintf(&b, "# HELP http_request_duration_seconds_%d How long requests took.\n# TYPE http_request_duration_seconds_%d histogram\n", family, family)
+			for i := 0; i < 100 && lines < n; i++ {
+				total := 0
+				for _, le := range []string{"0.005", "0.01", "0.05", "0.1", "0.5", "1", "2.5", "5", "10", "+Inf"} {
+					total += rnd.IntN(1000)
+					fmt.Fprintf(&b, "http_request_duration_seconds_%d_bucket{%s,le=%q} %d\n", family, labels(i), le, total+int(step))
+				}
+				fmt.Fprintf(&b, "http_request_duration_seconds_%d_sum{%s} %.6f\n", family, labels(i), rnd.Float64()*1e4+step)
+				fmt.Fprintf(&b, "http_request_duration_seconds_%d_count{%s} %d\n", family, labels(i), total+int(step))
+				lines += 12
+			}
+		case 1:
+			fmt.Fprintf(&b, "# HELP application_requests_handled_total_%d Requests.\n# TYPE application_requests_handled_total_%d counter\n", family, family)
+			for i := 0; i < 600 && lines < n; i++ {
+				fmt.Fprintf(&b, "application_requests_handled_total_%d{%s,instance_group=\"backend\"} %d\n", family, labels(i), rnd.IntN(1e9)+int(step))
+				lines++
+			}
+		default:
+			fmt.Fprintf(&b, "# HELP application_queue_length_bytes_%d Bytes waiting.\n# TYPE application_queue_length_bytes_%d gauge\n", family, family)
+			for i := 0; i < 200 && lines < n; i++ {
+				fmt.Fprintf(&b, "application_queue_length_bytes_%d{%s,instance_group=\"backend\"} %.3f\n", family, labels(i), rnd.Float64()*1e6+step)
+				lines++
+			}
+		}
+	}
+	return b.Bytes()
+}
+
+// cpu is what this process has used so far, in seconds.
+func cpu() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Sec+u.Stime.Sec) + float64(u.Utime.Usec+u.Stime.Usec)/1e6
+}
+
+// BenchmarkPage reads a page of 100,000 known samples from memory.
+func BenchmarkPage(b *testing.B) {
+	page := generated(100_000, 0)
+	p := newPage(&spec{maxSamples: 1 << 30, labels: "\x03env\x04prod"}, nil)
+	buf := make([]byte, firstBuffer)
+	read := func(at int64) {
+		p.begin(at)
+		p.speak("text")
+		if _, err := p.readText(bytes.NewReader(page), false, buf); err != nil {
+			b.Fatal(err)
+		}
+		p.end()
+	}
+	read(1)
+	b.SetBytes(int64(len(page)))
+	b.ReportAllocs()
+	at, used := int64(1), cpu()
+	for b.Loop() {
+		at++
+		read(at * 1000)
+	}
+	b.ReportMetric((cpu()-used)/float64(b.N)/float64(p.tally.Samples)*1e6, "cpu-s/Msample")
+	b.ReportMetric(float64(len(page))/float64(p.tally.Samples), "B/sample")
+}
