@@ -31,15 +31,17 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
+	"iter"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/causeway-agent/causeway/agent/logline"
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/agent/spool"
 )
@@ -50,40 +52,6 @@ const Forget = 15 * time.Minute
 // mostSamples bounds one frame of metrics: a destination has a few frames in
 // memory at once.
 const mostSamples = 10000
-
-// Config is the `process:` section of agent.yaml.
-type Config struct {
-	// Rules leave items out before they reach the disk. The first one that
-	// matches an item decides.
-	Rules []Rule `yaml:"rules"`
-}
-
-// Rule is one line of process.rules.
-type Rule struct {
-	Kind   string `yaml:"kind"`   // metric, log, event; empty: all
-	Match  string `yaml:"match"`  // a condition, see signal.Match
-	Action string `yaml:"action"` // drop or keep
-}
-
-// Default returns the configuration of an agent that drops nothing.
-func Default() Config { return Config{} }
-
-// Check returns all complaints about c, each beginning with its key.
-func (c Config) Check() error {
-	var errs []error
-	for i, r := range c.Rules {
-		if !slices.Contains([]string{"", "metric", "log", "event"}, r.Kind) {
-			errs = append(errs, fmt.Errorf("rules[%d].kind: %q is not metric, log or event", i, r.Kind))
-		}
-		if r.Action != "drop" && r.Action != "keep" {
-			errs = append(errs, fmt.Errorf("rules[%d].action: %q is not drop or keep", i, r.Action))
-		}
-		if _, err := signal.ParseMatch(r.Match); err != nil {
-			errs = append(errs, fmt.Errorf("rules[%d].match: %w", i, err))
-		}
-	}
-	return errors.Join(errs...)
-}
 
 // Enricher knows more about what a label set names, such as the pod behind a
 // container's id. kube.Pods implements it.
@@ -99,50 +67,75 @@ type Spools map[signal.Kind]*spool.Spool
 
 // Stats counts what passed through a hub since it was made.
 //
-//	In == Spooled + Dropped + Repeated + Failed
+//	In == Spooled + Dropped + Sampled + Limited + Skipped + Repeated + Folded + Failed
 type Stats struct {
-	In       atomic.Int64 // items given to Put
+	In       atomic.Int64 // items given to Put, and lines the hub added itself
 	Spooled  atomic.Int64 // items in the spool
-	Dropped  atomic.Int64 // items left out by a rule
+	Dropped  atomic.Int64 // items left out by a rule to drop
+	Sampled  atomic.Int64 // lines left out by a rule to sample
+	Limited  atomic.Int64 // lines left out by a rule to limit
+	Skipped  atomic.Int64 // lines of streams that nobody wants: LabelSkip
 	Repeated atomic.Int64 // samples of counters not newer than the one before
+	Folded   atomic.Int64 // samples that went into the one sample of an overflow
 	Failed   atomic.Int64 // items the spool did not take: the agent was stopping
+
+	Parsed   atomic.Int64 // lines that had the form of their stream
+	Unparsed atomic.Int64 // lines that had not, and stay as they are
+	Counted  atomic.Int64 // times a rule to count matched
 	Resets   atomic.Int64 // counters that started again
 	Series   atomic.Int64 // series held
+	Unknown  atomic.Int64 // of Folded: samples of counters so many that even their last readings are not kept
+}
+
+// Left yields each reason why items are not in the spool, and how many they are.
+func (s *Stats) Left() iter.Seq2[string, int64] {
+	return func(yield func(string, int64) bool) {
+		_ = yield("rule", s.Dropped.Load()) && yield("sampled", s.Sampled.Load()) && yield("limited", s.Limited.Load()) &&
+			yield("skipped", s.Skipped.Load()) && yield("repeated", s.Repeated.Load()) && yield("folded", s.Folded.Load())
+	}
 }
 
 // Hub is the one way to the spools.
 type Hub struct {
 	Stats [signal.Event + 1]Stats // by Kind
 
+	// Log is told of changes worth a person's attention; nil is nobody. It is set
+	// before the first Put.
+	Log *slog.Logger
+
 	spools Spools
 	born   int64 // Unix milliseconds; series that start later are known from their first moment
 
-	mu      sync.Mutex
-	settled settings                       // guarded by mu
-	series  map[signal.Series]*entry       // by what the collector calls it; guarded by mu
-	seeds   map[signal.Series]seed         // by the complete series, from before the start; guarded by mu
-	streams map[signal.Stream]*streamEntry // guarded by mu
-	swept   time.Time                      // guarded by mu
-	taps    atomic.Pointer[[]*tap]         // read by Put, changed under mu
+	leftDue   atomic.Int64 // Unix nanoseconds: when the lines about what a limit left out are due
+	countsDue atomic.Int64 // Unix nanoseconds: when the samples of rules to count are due
+
+	mu       sync.Mutex
+	settled  settings                       // guarded by mu; what it points to is not
+	series   map[signal.Series]*entry       // by what the collector calls it; guarded by mu
+	seeds    map[signal.Series]seed         // by the complete series, from before the start; guarded by mu
+	guard    guard                          // guarded by mu
+	streams  map[signal.Stream]*streamEntry // guarded by mu
+	redacted map[string]*atomic.Int64       // by the marker's name; guarded by mu
+	swept    time.Time                      // guarded by mu
+	taps     atomic.Pointer[[]*tap]         // read by Put, changed under mu
 }
 
 // settings are what a reload may change; they are replaced as a whole.
 type settings struct {
 	base     string // labels on everything
-	rules    []rule
+	rules    []*rule
+	lines    *lineRules // the rules for lines; nil if there are none
+	parse    logline.Format
+	redact   *redactor
+	limits   Cardinality
 	enricher Enricher
 	version  uint64 // of base and rules, joined with the enricher's below
-}
-
-type rule struct {
-	kind  signal.Kind // 0: all
-	match *signal.Match
-	drop  bool
 }
 
 // entry is what is known of one series.
 type entry struct {
 	full    signal.Series
+	extra   string // what the enricher said
 	version uint64 // of the settings full and drop were made with
 	drop    bool
 	seen    int64 // Unix seconds
@@ -156,51 +149,102 @@ type seed struct {
 	hist        *signal.Hist
 }
 
-type streamEntry struct {
-	full    signal.Stream
-	version uint64
-	seen    int64
-}
-
 // New returns a hub that writes to spools. Configure must be called before Put.
 func New(spools Spools, now time.Time) *Hub {
 	return &Hub{
-		spools:  spools,
-		born:    now.UnixMilli(),
-		series:  map[signal.Series]*entry{},
-		seeds:   map[signal.Series]seed{},
-		streams: map[signal.Stream]*streamEntry{},
-		swept:   now,
+		spools:   spools,
+		born:     now.UnixMilli(),
+		series:   map[signal.Series]*entry{},
+		seeds:    map[signal.Series]seed{},
+		guard:    newGuard(),
+		streams:  map[signal.Stream]*streamEntry{},
+		redacted: map[string]*atomic.Int64{},
+		swept:    now,
 	}
 }
 
 // Configure sets the rules, the labels that everything gets, and the enricher,
 // which may be nil. It may be called at any time; c must have passed Check.
 func (h *Hub) Configure(c Config, base string, e Enricher) {
-	var rules []rule
-	for _, r := range c.Rules {
-		m, err := signal.ParseMatch(r.Match)
-		if err != nil {
-			panic("BUG: a rule that did not pass Check: " + err.Error())
-		}
-		var kind signal.Kind
-		for _, k := range signal.Kinds {
-			if k.String() == r.Kind {
-				kind = k
-			}
-		}
-		rules = append(rules, rule{kind, m, r.Action == "drop"})
+	parse, err := logline.ParseFormat(cmp.Or(c.Parse, "none"))
+	if err != nil {
+		panic("BUG: a format that did not pass Check: " + err.Error())
 	}
+	limits := Default().Cardinality
+	limits.MaxSeries = cmp.Or(c.Cardinality.MaxSeries, limits.MaxSeries)
+	limits.PerMetric = cmp.Or(c.Cardinality.PerMetric, limits.PerMetric)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.settled = settings{base: base, rules: rules, enricher: e, version: h.settled.version + 1}
+	rules := makeRules(c.Rules, h.settled.rules)
+	h.settled = settings{
+		base: base, rules: rules, lines: newLineRules(rules), parse: parse, limits: limits, enricher: e,
+		redact:  newRedactor(c.Redact, h.redactedLocked),
+		version: h.settled.version + 1,
+	}
+}
+
+func (h *Hub) redactedLocked(name string) *atomic.Int64 {
+	n := h.redacted[name]
+	if n == nil {
+		n = new(atomic.Int64)
+		h.redacted[name] = n
+	}
+	return n
+}
+
+// Redacted returns how often each marker was set since the hub was made, by its
+// name; those that were not are left out.
+func (h *Hub) Redacted() map[string]int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[string]int64{}
+	for name, n := range h.redacted {
+		if v := n.Load(); v > 0 {
+			all[name] = v
+		}
+	}
+	return all
 }
 
 // Put completes b and appends it to the spool of its kind. It owns b. An error
 // means that b is lost or in part: ctx ended or the spool is closed.
 func (h *Hub) Put(ctx context.Context, b *signal.Batch) error {
-	st := &h.Stats[b.Kind]
+	kind := b.Kind
 	h.Complete(b)
+	err := h.put(ctx, b)
+	switch now := time.Now(); kind { // each kind waits for its own spool only
+	case signal.Log:
+		if due(&h.leftDue, now) {
+			err = errors.Join(err, h.putLeft(ctx, now))
+		}
+	case signal.Metric:
+		if due(&h.countsDue, now) {
+			err = errors.Join(err, h.putCounts(ctx, now))
+		}
+	}
+	return err
+}
+
+// flushEvery is how often the hub says what it counted and what it left out.
+const flushEvery = 10 * time.Second
+
+// due reports whether the time in at has come, and sets the next one.
+func due(at *atomic.Int64, now time.Time) bool {
+	old := at.Load()
+	return now.UnixNano() >= old && at.CompareAndSwap(old, now.Add(flushEvery).UnixNano()) && old != 0
+}
+
+// Flush puts at once what Put would put within ten seconds: the lines about what
+// a limit left out, and the samples of rules to count. The agent calls it when
+// its sources have ended.
+func (h *Hub) Flush(ctx context.Context) error {
+	now := time.Now()
+	return errors.Join(h.putLeft(ctx, now), h.putCounts(ctx, now))
+}
+
+// put shows a complete batch to the taps and appends it to its spool.
+func (h *Hub) put(ctx context.Context, b *signal.Batch) error {
+	st := &h.Stats[b.Kind]
 	if taps := h.taps.Load(); taps != nil {
 		for _, t := range *taps {
 			t.show(b)
@@ -226,17 +270,14 @@ func (h *Hub) Put(ctx context.Context, b *signal.Batch) error {
 func (h *Hub) Complete(b *signal.Batch) {
 	st := &h.Stats[b.Kind]
 	st.In.Add(int64(b.Len()))
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	switch b.Kind {
 	case signal.Metric:
-		h.samplesLocked(b, st)
+		h.samples(b, st)
 	case signal.Log:
-		h.linesLocked(b, st)
+		h.lines(b, st)
 	case signal.Event:
-		h.eventsLocked(b, st)
+		h.events(b, st)
 	}
-	h.sweepLocked()
 }
 
 // frames holds the buffers in which frames are built.
@@ -254,9 +295,12 @@ func (h *Hub) append(ctx context.Context, b *signal.Batch, st *Stats) error {
 	return nil
 }
 
+// enricherBits are those of a version that the enricher's takes.
+const enricherBits = 40
+
 // versionLocked identifies the present answers to "what labels, which rules".
 func (h *Hub) versionLocked() uint64 {
-	v := h.settled.version << 40
+	v := h.settled.version << enricherBits
 	if e := h.settled.enricher; e != nil {
 		v ^= e.Version()
 	}
@@ -272,6 +316,17 @@ func (h *Hub) completeLocked(labels string) string {
 	return signal.Merge(extra, labels)
 }
 
+func (h *Hub) samples(b *signal.Batch, st *Stats) {
+	h.mu.Lock()
+	h.samplesLocked(b, st)
+	h.sweepLocked()
+	news := h.guard.newsLocked()
+	h.mu.Unlock()
+	if news {
+		h.tellOverflows()
+	}
+}
+
 func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 	version := h.versionLocked()
 	now := time.Now().Unix()
@@ -279,8 +334,10 @@ func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 	for _, s := range b.Samples {
 		e := h.series[s.Series]
 		if e == nil {
-			e = &entry{version: ^version}
-			h.series[s.Series] = e
+			if e = h.admitLocked(s.Series, version); e == nil {
+				h.foldLocked(&s, now, st)
+				continue
+			}
 			st.Series.Add(1)
 		}
 		e.seen = now
@@ -294,22 +351,34 @@ func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 		s.Series = e.full
 		switch e.typ() {
 		case signal.Counter, signal.CumDist:
-			if !h.convert(e, &s, st) {
+			if !h.convert(&e.seed, &s, st) {
 				st.Repeated.Add(1)
 				continue
 			}
 		}
 		kept = append(kept, s)
 	}
-	b.Samples = kept
+	b.Samples = h.appendOverflowsLocked(kept, st)
 }
 
 func (e *entry) typ() signal.Type { return e.full.Desc().Type }
 
-// refreshLocked works out what a series is called, and whether it is dropped.
+// refreshLocked works out what a series is called, and whether it is dropped. If
+// only the enricher has a new version and says the same as before, as for nearly
+// every series when some pod changes, that is all that is asked.
 func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 	d := raw.Desc()
-	d.Labels = h.completeLocked(d.Labels)
+	extra := ""
+	if h.settled.enricher != nil {
+		extra = h.settled.enricher.Labels(d.Labels)
+	}
+	same := e.full.Valid() && e.version>>enricherBits == version>>enricherBits && extra == e.extra
+	e.version = version
+	if same {
+		return
+	}
+	e.extra = extra
+	d.Labels = stored(signal.Merge(signal.Merge(h.settled.base, extra), d.Labels))
 	full := signal.Intern(d)
 	if full != e.full {
 		e.full = full
@@ -318,143 +387,45 @@ func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 			delete(h.seeds, full)
 		}
 	}
-	e.version = version
-	e.drop = false
-	for _, r := range h.settled.rules {
-		if (r.kind == 0 || r.kind == signal.Metric) && r.match.Series(d) {
-			e.drop = r.drop
-			return
-		}
-	}
+	e.drop = h.settled.drops(d)
 }
 
-// convert fills Prev and Delta, or Since. It returns false for a sample that
-// is not newer than the one before.
-func (h *Hub) convert(e *entry, s *signal.Sample, st *Stats) bool {
-	last := e.seed
-	if last.time != 0 && s.Time <= last.time {
-		return false
-	}
-	e.seed = seed{time: s.Time, start: s.Start, value: s.Value, hist: s.Hist}
-	if last.time == 0 {
-		if s.Start >= h.born { // it began while we watched: all of it is new
-			s.Prev, s.Delta = s.Start, s.Value
-			if s.Hist != nil {
-				s.Hist = withSince(s.Hist, s.Hist)
-			}
+// drops reports whether a rule leaves the samples of d out.
+func (s *settings) drops(d signal.Desc) bool {
+	for _, r := range s.rules {
+		if r.of(signal.Metric) && r.match.Series(d) {
+			return r.action == drop
 		}
-		return true
 	}
-	s.Prev = last.time
-	if s.Hist != nil {
-		since, ok := subtract(s.Hist, last.hist)
-		if !ok {
-			st.Resets.Add(1)
-			since = s.Hist
-		}
-		s.Hist = withSince(s.Hist, since)
-		return true
-	}
-	// Start wanders by a little where it is computed from an uptime; a real
-	// restart sets it behind the last reading.
-	if s.Delta = s.Value - last.value; s.Delta < 0 || s.Start > last.time {
-		st.Resets.Add(1)
-		s.Delta = s.Value
-	}
-	return true
+	return false
 }
 
-// withSince returns a copy of total with the increase set; the hub keeps total
-// itself, which must not refer to a chain of earlier ones.
-func withSince(total, since *signal.Hist) *signal.Hist {
-	t, s := *total, *since
-	s.Since = nil
-	t.Since = &s
-	return &t
-}
-
-func (h *Hub) linesLocked(b *signal.Batch, st *Stats) {
-	version := h.versionLocked()
-	now := time.Now().Unix()
-	lines := b.Len()
-	for i := range b.Logs {
-		blk := &b.Logs[i]
-		e := h.streams[blk.Stream]
-		if e == nil {
-			e = &streamEntry{version: ^version}
-			h.streams[blk.Stream] = e
-		}
-		e.seen = now
-		if e.version != version {
-			e.full, e.version = signal.InternStream(h.completeLocked(blk.Stream.Labels())), version
-		}
-		blk.Stream = e.full
+func (h *Hub) events(b *signal.Batch, st *Stats) {
+	h.mu.Lock()
+	settled := h.settled
+	for i := range b.Events {
+		b.Events[i].Labels = stored(h.completeLocked(b.Events[i].Labels))
 	}
-	if keep := h.keepLocked(signal.Log); keep != nil {
-		b.Logs = dropLines(b.Logs, keep)
-		st.Dropped.Add(int64(lines - b.Len()))
-	}
-}
-
-// keepLocked returns a function that applies the rules of a kind, or nil if
-// there are none.
-func (h *Hub) keepLocked(k signal.Kind) func(matches func(*signal.Match) bool) bool {
-	rules := h.settled.rules
-	if !slices.ContainsFunc(rules, func(r rule) bool { return r.kind == 0 || r.kind == k }) {
-		return nil
-	}
-	return func(matches func(*signal.Match) bool) bool {
-		for _, r := range rules {
-			if (r.kind == 0 || r.kind == k) && matches(r.match) {
-				return !r.drop
-			}
-		}
-		return true
-	}
-}
-
-// dropLines rebuilds the blocks that lose a line. Unlike a destination's own
-// filter it keeps each block in one piece: its End is what a restart goes on from.
-func dropLines(blocks []signal.LogBlock, keep func(func(*signal.Match) bool) bool) []signal.LogBlock {
-	for i := range blocks {
-		blk := &blocks[i]
-		var l signal.LogLine
-		matches := func(m *signal.Match) bool { return m.Line(l) }
-		rest := signal.LogBlock{Stream: blk.Stream, File: blk.File, Start: blk.Start, End: blk.End}
-		same := true
-		for j := range blk.Lines {
-			l = blk.Line(j)
-			k := keep(matches)
-			if !k && same {
-				same = false
-				for before := range j {
-					b := blk.Line(before)
-					rest.Append(b.Time, b.Level, b.Text, b.Attrs)
-				}
-			}
-			if k && !same {
-				rest.Append(l.Time, l.Level, l.Text, l.Attrs)
-			}
-		}
-		if !same {
-			*blk = rest
-		}
-	}
-	return blocks
-}
-
-func (h *Hub) eventsLocked(b *signal.Batch, st *Stats) {
-	keep := h.keepLocked(signal.Event)
+	h.mu.Unlock()
 	kept := b.Events[:0]
 	for _, e := range b.Events {
-		e.Labels = h.completeLocked(e.Labels)
-		if keep != nil && !keep(func(m *signal.Match) bool { return m.Event(&e) }) {
+		if settled.dropsEvent(&e) {
 			st.Dropped.Add(1)
 			continue
 		}
+		e.Title, e.Text = settled.redact.string(e.Title), settled.redact.string(e.Text)
 		kept = append(kept, e)
 	}
 	b.Events = kept
+}
+
+func (s *settings) dropsEvent(e *signal.EventItem) bool {
+	for _, r := range s.rules {
+		if r.of(signal.Event) && r.match.Event(e) {
+			return r.action == drop
+		}
+	}
+	return false
 }
 
 // sweepLocked forgets what has not been seen for Forget.
@@ -468,9 +439,11 @@ func (h *Hub) sweepLocked() {
 	before := len(h.series)
 	for s, e := range h.series {
 		if e.seen < old {
+			h.guard.left(s)
 			delete(h.series, s)
 		}
 	}
+	h.guard.sweep(old)
 	for s, e := range h.streams {
 		if e.seen < old {
 			delete(h.streams, s)
@@ -539,73 +512,4 @@ func (h *Hub) Replay(after uint64, f func(*signal.Batch)) error {
 		}
 		return nil
 	})
-}
-
-// subtract returns what total has more than last, false if it has not grown out
-// of it: it started again, or its shape changed.
-func subtract(total, last *signal.Hist) (*signal.Hist, bool) {
-	if last == nil || total.Count < last.Count || total.Exponential != last.Exponential || total.Scale != last.Scale ||
-		!slices.Equal(total.Bounds, last.Bounds) || len(total.Counts) != len(last.Counts) {
-		return nil, false
-	}
-	d := *total
-	d.Count -= last.Count
-	d.Sum -= last.Sum
-	d.Since = nil
-	d.Counts = slices.Clone(total.Counts)
-	for i, c := range last.Counts {
-		if d.Counts[i] < c {
-			return nil, false
-		}
-		d.Counts[i] -= c
-	}
-	if total.Zero < last.Zero {
-		return nil, false
-	}
-	d.Zero -= last.Zero
-	var ok bool
-	if d.Pos, ok = subtractBuckets(total.Pos, last.Pos); !ok {
-		return nil, false
-	}
-	if d.Neg, ok = subtractBuckets(total.Neg, last.Neg); !ok {
-		return nil, false
-	}
-	return &d, true
-}
-
-func subtractBuckets(total, last signal.Buckets) (signal.Buckets, bool) {
-	d := signal.Buckets{Offset: total.Offset, Counts: slices.Clone(total.Counts)}
-	for i, c := range last.Counts {
-		if c == 0 {
-			continue
-		}
-		at := int(last.Offset) + i - int(total.Offset)
-		if at < 0 || at >= len(d.Counts) || d.Counts[at] < c {
-			return signal.Buckets{}, false
-		}
-		d.Counts[at] -= c
-	}
-	return d, true
-}
-
-// TagLabels turns the agent's tags, each key:value, into labels. A tag without a
-// colon becomes a label of that name with the value "true".
-func TagLabels(tags []string) string {
-	var pairs []string
-	for _, t := range tags {
-		k, v, ok := strings.Cut(t, ":")
-		if !ok {
-			v = "true"
-		}
-		switch k {
-		case "env":
-			k = signal.LabelEnv
-		case "service":
-			k = signal.LabelService
-		case "version":
-			k = signal.LabelVersion
-		}
-		pairs = append(pairs, k, v)
-	}
-	return signal.Labels(pairs...)
 }

@@ -255,7 +255,7 @@ log {} "f" 0..30
 
 func TestCheckNamesEachBadRule(t *testing.T) {
 	err := Config{Rules: []Rule{{Kind: "trace", Match: "x", Action: "burn"}, {Match: `name == "x"`, Action: "drop"}}}.Check()
-	want := "rules[0].kind: \"trace\" is not metric, log or event\nrules[0].action: \"burn\" is not drop or keep\nrules[0].match: column 2: wanted ==, !=, =~, !~, <, <=, > or >= behind x"
+	want := "rules[0].kind: \"trace\" is not metric, log or event\nrules[0].action: \"burn\" is not drop, keep, sample, limit or count\nrules[0].match: column 2: wanted ==, !=, =~, !~, <, <=, > or >= behind x"
 	if err == nil || err.Error() != want {
 		t.Errorf("%v", err)
 	}
