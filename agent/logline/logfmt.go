@@ -11,7 +11,7 @@ func (p *Parser) logfmt(b []byte, at int64, strict bool) (r Record, ok bool) {
 	f := &p.found
 	*f = found{at: at, level: unknown}
 	pairs, message := 0, false
-	i := skipSpace(b, 0)
+	i := skipBlank(b, 0)
 	for i < len(b) {
 		lo := i
 		for i < len(b) && b[i] > ' ' && b[i] != '=' && b[i] != '"' {
@@ -25,7 +25,7 @@ func (p *Parser) logfmt(b []byte, at int64, strict bool) (r Record, ok bool) {
 			for i < len(b) && b[i] > ' ' {
 				i++
 			}
-			i = skipSpace(b, i)
+			i = skipBlank(b, i)
 			continue
 		}
 		var v []byte
@@ -40,7 +40,7 @@ func (p *Parser) logfmt(b []byte, at int64, strict bool) (r Record, ok bool) {
 		default:
 			p.logfmtPair(key, v)
 		}
-		i = skipSpace(b, i)
+		i = skipBlank(b, i)
 	}
 	if pairs == 0 || strict && (pairs < 2 || !message && f.time == 0 && f.level == unknown) {
 		return Record{Level: unknown}, false
@@ -116,6 +116,14 @@ func (p *Parser) unescaped(v []byte) []byte {
 		return v
 	}
 	return dst[:n]
+}
+
+// skipBlank is skipSpace for a grammar in which every control character ends a word.
+func skipBlank(b []byte, i int) int {
+	for i < len(b) && b[i] <= ' ' {
+		i++
+	}
+	return i
 }
 
 func allDigits(b []byte) bool {

@@ -299,6 +299,7 @@ func TestFieldsAreMergedInOrder(t *testing.T) {
 	f("d=2 d=3", attrs, "b=1 d=3 f=1")
 	f("z=1 y=2 x=3", "", "x=3 y=2 z=1")
 	f(`a="" b= c=3`, "", "c=3")
+	f("a=1 \x01 b=2 \x00c=3", "", "a=1 b=2 c=3") // once read for ever: a control character is no space
 }
 
 func TestFieldsAreBounded(t *testing.T) {
