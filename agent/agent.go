@@ -27,6 +27,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -40,6 +41,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/spool"
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
+	"github.com/causeway-agent/causeway/exporters/stdout"
 )
 
 // Options is what Run is told by its caller rather than by agent.yaml.
@@ -52,6 +54,7 @@ type Options struct {
 	Level      *slog.LevelVar           // follows agent.log.level; may be nil
 	Ready      func(cfg *config.Config) // called once everything is started; may be nil
 	Reload     <-chan os.Signal         // SIGHUP; may be nil
+	Out        io.Writer                // where destinations of type stdout write; nil: os.Stdout
 }
 
 // Agent is a running agent.
@@ -65,6 +68,7 @@ type Agent struct {
 	dead   *exporters.Dead // what vendors refused for good
 	home   home            // the data directory
 	placer *placer         // where the node stands in a cloud
+	out    *stdout.Writer  // of all destinations of type stdout
 
 	// reloading serialises reloads; it is held while units stop and start, and
 	// mu is not, so that status can be asked meanwhile.
@@ -98,7 +102,10 @@ func Run(ctx context.Context, o Options) error {
 	a := &Agent{
 		opts: o, log: o.Log, start: time.Now(),
 		units: map[string]*running{}, rows: map[string]*row{}, feed: exporters.NewFeed(sharedFrames),
-		placer: newPlacer(),
+		placer: newPlacer(), out: stdout.NewWriter(o.Out),
+	}
+	if o.Out == nil {
+		a.out = stdout.NewWriter(os.Stdout)
 	}
 	if err := setMemoryLimit(); err != nil {
 		a.log.Warn("the memory limit of the cgroup cannot be read; Go will not heed it", "error", err)

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"time"
+
+	"cloud.google.com/go/compute/metadata"
 
 	"github.com/causeway-agent/causeway/agent/collect"
 	"github.com/causeway-agent/causeway/agent/collect/container"
@@ -16,6 +19,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
+	"github.com/causeway-agent/causeway/exporters/stdout"
 )
 
 // Once collects from the samplers that cfg asks for, or from the one called
@@ -68,17 +72,22 @@ func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch
 
 // Requests writes the bodies that the destination of that name would be sent
 // for b, before compression, each under a line that says where it would go.
-func Requests(w io.Writer, name string, d config.Destination, b *signal.Batch) error {
-	e, err := vendor(name, d, b.Kind)
+func Requests(ctx context.Context, w io.Writer, name string, cfg *config.Config, b *signal.Batch) error {
+	d := cfg.Destinations[name]
+	e, done, err := vendor(name, d, b.Kind, surroundings(ctx, d, cfg, w))
 	if err != nil {
 		return err
 	}
+	defer done()
 	for n, lo := 1, 0; lo < b.Len(); n++ {
 		hi := b.Len()
 		if most := e.Limits().Items; most > 0 {
 			hi = min(hi, lo+most)
 		}
 		body, next, skipped := e.Encode(nil, b, lo, hi)
+		if s, ok := e.(interface{ Show(body []byte) string }); ok { // of one that speaks in bytes
+			body = []byte(s.Show(body))
+		}
 		if next <= lo {
 			fmt.Fprintf(w, "# item %d fits no request\n", lo)
 			next = lo + 1
@@ -98,14 +107,32 @@ func target(e exporters.Exporter) string {
 }
 
 // Connect asks a destination whether it would take our data.
-func Connect(ctx context.Context, name string, d config.Destination) error {
-	e, err := vendor(name, d, signal.Metric)
+func Connect(ctx context.Context, name string, cfg *config.Config) error {
+	d := cfg.Destinations[name]
+	e, done, err := vendor(name, d, signal.Metric, surroundings(ctx, d, cfg, io.Discard))
 	if err != nil {
 		return err
 	}
+	defer done()
 	c, ok := e.(interface{ Connect(context.Context) error })
 	if !ok {
 		return nil
 	}
 	return c.Connect(ctx)
+}
+
+// surroundings is what a command knows that has no running agent to ask.
+func surroundings(ctx context.Context, d config.Destination, cfg *config.Config, w io.Writer) around {
+	r := around{out: stdout.NewWriter(w), node: nodeName(cfg), cluster: cfg.Agent.Cluster}
+	if !isGoogle(d) || d.Google.Project != "auto" && d.Google.Location != "auto" {
+		return r
+	}
+	if at, err := (home{cfg.Agent.DataDir}).place(); err == nil {
+		r.place = at
+		return r
+	}
+	if at, err := askPlace(ctx, metadata.NewClient(&http.Client{Timeout: placeAnswer})); err == nil {
+		r.place = at // without an answer, vendor says what to set
+	}
+	return r
 }

@@ -110,7 +110,7 @@ func onGoogle(root string) bool {
 // asksForPlace reports whether cfg has a destination that cannot do without.
 func asksForPlace(cfg *config.Config) bool {
 	for _, name := range cfg.Active {
-		if cfg.Destinations[name].Type == "googlecloud" {
+		if d := cfg.Destinations[name]; isGoogle(d) && (d.Google.Project == "auto" || d.Google.Location == "auto") {
 			return true
 		}
 	}

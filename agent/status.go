@@ -90,6 +90,21 @@ type StatusStatsD struct {
 	Trouble     []string         `json:"trouble"`
 }
 
+// StatusOTLP is the detail of the source that receives OTLP.
+type StatusOTLP struct {
+	Listen    []string `json:"listen"`
+	Requests  int64    `json:"requests"`
+	Items     int64    `json:"items"`
+	Rejected  int64    `json:"rejected"` // points with a defect; their sender was told
+	Empty     int64    `json:"empty"`    // points that said there is no value
+	Failed    int64    `json:"failed"`   // items the spool did not take in time; their sender has them
+	Exemplars int64    `json:"exemplars"`
+	Malformed int64    `json:"malformed"`
+	Refused   int64    `json:"refused"`
+	Busy      int64    `json:"busy"`
+	Series    int64    `json:"series"`
+}
+
 // StatusSpool is one kind's spool.
 type StatusSpool struct {
 	Kind        string    `json:"kind"`

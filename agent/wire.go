@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/collect/container"
 	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/otlp"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
@@ -24,7 +26,10 @@ import (
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
 	"github.com/causeway-agent/causeway/exporters/datadog"
+	"github.com/causeway-agent/causeway/exporters/google"
 	"github.com/causeway-agent/causeway/exporters/influx"
+	"github.com/causeway-agent/causeway/exporters/newrelic"
+	"github.com/causeway-agent/causeway/exporters/stdout"
 )
 
 // plan returns every unit that cfg asks for: the two tables of this file, the
@@ -39,7 +44,7 @@ func (a *Agent) plan(cfg *config.Config, listener net.Listener) ([]unit, error) 
 		}
 		for _, k := range signal.Kinds {
 			if wants(d, k) {
-				units = append(units, a.delivery(name, d, k))
+				units = append(units, a.delivery(name, d, k, cfg))
 			}
 		}
 	}
@@ -86,6 +91,14 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 			look: func() any { return statsdStatus(s) },
 		})
 	}
+	if c.OTLP.Enabled != "false" {
+		s := otlp.New(c.OTLP, a.log.With("source", "otlp"))
+		units = append(units, unit{
+			name: "collect/otlp", sort: sourceUnit, conf: c.OTLP,
+			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
+			look: func() any { return otlpStatus(s) },
+		})
+	}
 	if c.Logs.Enabled() {
 		t := tail.New(c.Logs, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
 		units = append(units, unit{
@@ -112,6 +125,15 @@ func statsdStatus(s *statsd.Source) StatusStatsD {
 	return v
 }
 
+// otlpStatus is what status shows of the OTLP receiver.
+func otlpStatus(s *otlp.Source) StatusOTLP {
+	st := s.Stats()
+	return StatusOTLP{
+		Listen: s.Bound(), Requests: st.Requests.Load(), Items: st.Items.Load(), Rejected: st.Rejected.Load(), Empty: st.Empty.Load(), Failed: st.Failed.Load(),
+		Exemplars: st.Exemplars.Load(), Malformed: st.Malformed.Load(), Refused: st.Refused.Load(), Busy: st.Busy.Load(), Series: st.Series.Load(),
+	}
+}
+
 // logStatus is what status shows of the log reader.
 func logStatus(t *tail.Tailer) StatusLogs {
 	st := t.Stats()
@@ -122,49 +144,84 @@ func logStatus(t *tail.Tailer) StatusLogs {
 	}
 }
 
-// vendor is the table of destinations: it returns the exporter for one kind.
-func vendor(name string, d config.Destination, k signal.Kind) (exporters.Exporter, error) {
+// around is what a destination needs to know besides its own configuration.
+type around struct {
+	out     *stdout.Writer // where destinations of type stdout write
+	place   Place          // where this node stands; only asked of Google's
+	node    string
+	cluster string // agent.cluster
+}
+
+// vendor is the table of destinations: it returns the exporter for one kind, and
+// what ends its connections.
+func vendor(name string, d config.Destination, k signal.Kind, r around) (exporters.Exporter, func(), error) {
 	name += "/" + k.String()
 	h := exporters.HTTP{ProxyURL: d.ProxyURL.Reveal(), TLS: exporters.TLS(d.TLS)}
+	// one returns the exporter among three that is for this kind.
+	one := func(timeout time.Duration, inFlight int, metrics, logs, events func(*http.Client) exporters.Exporter) (exporters.Exporter, func(), error) {
+		h.Timeout = timeout
+		client, err := h.Client(inFlight)
+		if err != nil {
+			return nil, nil, err
+		}
+		return map[signal.Kind]func(*http.Client) exporters.Exporter{signal.Metric: metrics, signal.Log: logs, signal.Event: events}[k](client), client.CloseIdleConnections, nil
+	}
 	switch d.Type {
 	case "datadog":
 		c := d.Datadog
 		c.Tags = d.Tags
-		h.Timeout = c.Timeout
-		client, err := h.Client(c.InFlight)
-		if err != nil {
-			return nil, err
+		return one(c.Timeout, c.InFlight,
+			func(hc *http.Client) exporters.Exporter { return datadog.Metrics(name, c, hc) },
+			func(hc *http.Client) exporters.Exporter { return datadog.Logs(name, c, hc) },
+			func(hc *http.Client) exporters.Exporter { return datadog.Events(name, c, hc) })
+	case "googlecloud", "stackdriver":
+		c := d.Google
+		c.Tags = d.Tags
+		if c.Cluster == "" {
+			c.Cluster = r.cluster
 		}
+		if c.Project == "auto" && r.place.Project == "" {
+			return nil, nil, errors.New("project: auto finds none, as no metadata server answers; set the project's id")
+		}
+		at := google.Place{
+			Project: r.place.Project, Location: r.place.Location, Zone: r.place.Zone, Cluster: r.place.Cluster,
+			Instance: r.place.Instance, InstanceID: r.place.InstanceID, Node: r.node,
+		}
+		client := google.NewClient(c, h)
+		done := func() { _ = client.Close() } // nothing is under way any more
 		switch k {
 		case signal.Metric:
-			return datadog.Metrics(name, c, client), nil
+			return google.Metrics(name, c, at, client), done, nil
 		case signal.Log:
-			return datadog.Logs(name, c, client), nil
+			return google.Logs(name, c, at, client), done, nil
 		default:
-			return datadog.Events(name, c, client), nil
+			return google.Events(name, c, at, client), done, nil
 		}
 	case "influxdb":
 		c := d.Influx
 		c.Tags = d.Tags
-		h.Timeout = c.Timeout
 		if c.Embedded {
 			c.URL = "http://" + c.Listen
 		}
-		client, err := h.Client(c.InFlight)
-		if err != nil {
-			return nil, err
-		}
-		switch k {
-		case signal.Metric:
-			return influx.Metrics(name, c, client), nil
-		case signal.Log:
-			return influx.Logs(name, c, client), nil
-		default:
-			return influx.Events(name, c, client), nil
-		}
+		return one(c.Timeout, c.InFlight,
+			func(hc *http.Client) exporters.Exporter { return influx.Metrics(name, c, hc) },
+			func(hc *http.Client) exporters.Exporter { return influx.Logs(name, c, hc) },
+			func(hc *http.Client) exporters.Exporter { return influx.Events(name, c, hc) })
+	case "newrelic":
+		c := d.NewRelic
+		c.Tags = d.Tags
+		return one(c.Timeout, c.InFlight,
+			func(hc *http.Client) exporters.Exporter { return newrelic.Metrics(name, c, hc) },
+			func(hc *http.Client) exporters.Exporter { return newrelic.Logs(name, c, hc) },
+			func(hc *http.Client) exporters.Exporter { return newrelic.Events(name, c, hc) })
+	case "stdout":
+		return stdout.New(name, k, d.Stdout, r.out), func() {}, nil
 	}
-	return nil, fmt.Errorf("BUG: no exporter for a destination of type %q", d.Type)
+	return nil, nil, fmt.Errorf("BUG: no exporter for a destination of type %q", d.Type)
 }
+
+// isGoogle reports whether a destination is Google's, under either name.
+func isGoogle(d config.Destination) bool { return d.Type == "googlecloud" || d.Type == "stackdriver" }
 
 const deliveryPrefix = "exporters/"
 
@@ -173,8 +230,12 @@ const deliveryPrefix = "exporters/"
 const behind = time.Minute
 
 // delivery is the unit that brings one kind to one destination.
-func (a *Agent) delivery(name string, d config.Destination, k signal.Kind) unit {
+func (a *Agent) delivery(name string, d config.Destination, k signal.Kind, cfg *config.Config) unit {
 	key := name + "/" + k.String()
+	r := around{out: a.out}
+	if isGoogle(d) { // the others must not be touched because a name changes that they do not use
+		r.node, r.cluster = nodeName(cfg), cfg.Agent.Cluster
+	}
 	open := func(d *exporters.Delivery, backfill time.Duration) (*spool.Cursor, error) {
 		from := spool.From{}
 		if backfill > 0 {
@@ -190,16 +251,25 @@ func (a *Agent) delivery(name string, d config.Destination, k signal.Kind) unit 
 		return cursor, nil
 	}
 	return unit{
-		name: deliveryPrefix + key, sort: deliveryUnit, conf: d,
+		name: deliveryPrefix + key, sort: deliveryUnit,
+		conf: struct {
+			d             config.Destination
+			node, cluster string
+		}{d, r.node, r.cluster},
 		open: func() error {
 			_, err := open(&exporters.Delivery{}, d.Backfill)
 			return err
 		},
 		run: func(ctx context.Context) error {
-			e, err := vendor(name, d, k)
+			r := r
+			if isGoogle(d) {
+				r.place = a.placer.wait(ctx)
+			}
+			e, done, err := vendor(name, d, k, r)
 			if err != nil {
 				return err
 			}
+			defer done()
 			del := &exporters.Delivery{
 				Exporter: e, Feed: a.feed, Log: a.log,
 				Bury: func(b *signal.Batch, e *exporters.Error) { a.dead.Bury(name, k, b, e) },

@@ -54,7 +54,10 @@ import (
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/config/secret"
 	"github.com/causeway-agent/causeway/exporters/datadog"
+	"github.com/causeway-agent/causeway/exporters/google"
 	"github.com/causeway-agent/causeway/exporters/influx"
+	"github.com/causeway-agent/causeway/exporters/newrelic"
+	"github.com/causeway-agent/causeway/exporters/stdout"
 )
 
 // Config is the whole of agent.yaml. The comment of each field is the text that
@@ -142,7 +145,7 @@ const (
 // the Config of the one room its type names. A key that both have, a room's url
 // say, is set in both.
 type Destination struct {
-	// Type names the vendor: datadog, influxdb.
+	// Type names the vendor: datadog, googlecloud (or stackdriver), influxdb, newrelic, stdout.
 	Type string `yaml:"type"`
 	// Kinds to send, of metrics, logs, events; empty: all.
 	Kinds []string `yaml:"kinds"`
@@ -159,8 +162,14 @@ type Destination struct {
 
 	// Datadog is the rest if Type is "datadog".
 	Datadog datadog.Config `yaml:"-"`
+	// Google is the rest if Type is "googlecloud" or "stackdriver".
+	Google google.Config `yaml:"-"`
 	// Influx is the rest if Type is "influxdb".
 	Influx influx.Config `yaml:"-"`
+	// NewRelic is the rest if Type is "newrelic".
+	NewRelic newrelic.Config `yaml:"-"`
+	// Stdout is the rest if Type is "stdout".
+	Stdout stdout.Config `yaml:"-"`
 }
 
 // TLS names certificate files in PEM form; they are read when a connection is made.

@@ -475,10 +475,8 @@ func (r *reader) setType(name, typ string, at origin) bool {
 		return true
 	case typ == "":
 		r.complain(at, key, "is missing; it names the vendor: "+strings.Join(vendors(), ", "), "")
-	case slices.Contains(laterTypes(), typ):
-		r.complain(at, key, "this vendor is not in this version; there is: "+strings.Join(vendors(), ", "), "")
 	default:
-		r.complain(at, key, "unknown type; there is: "+strings.Join(vendors(), ", "), nearest(typ, append(vendors(), laterTypes()...)))
+		r.complain(at, key, "unknown type; there is: "+strings.Join(vendors(), ", "), nearest(typ, vendors()))
 	}
 	r.types[name] = ""
 	return false

@@ -8,10 +8,14 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/collect/container"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/otlp"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/exporters/datadog"
+	"github.com/causeway-agent/causeway/exporters/google"
 	"github.com/causeway-agent/causeway/exporters/influx"
+	"github.com/causeway-agent/causeway/exporters/newrelic"
+	"github.com/causeway-agent/causeway/exporters/stdout"
 )
 
 // Collect is the section collect: one field for each collector that exists.
@@ -22,13 +26,15 @@ type Collect struct {
 	Containers container.Config `yaml:"containers"`
 	// StatsD is layer 3: what applications send by StatsD and DogStatsD.
 	StatsD statsd.Config `yaml:"statsd"`
+	// OTLP is layer 3 too: what applications with an OpenTelemetry SDK send.
+	OTLP otlp.Config `yaml:"otlp"`
 	// Logs are the files to follow.
 	Logs tail.Config `yaml:"logs"`
 }
 
 // defaultCollect returns what an empty section collect means.
 func defaultCollect() Collect {
-	return Collect{Host: host.Default(), Containers: container.Default(), StatsD: statsd.Default(), Logs: tail.Default()}
+	return Collect{Host: host.Default(), Containers: container.Default(), StatsD: statsd.Default(), OTLP: otlp.Default(), Logs: tail.Default()}
 }
 
 // check returns every complaint about the section collect.
@@ -37,16 +43,14 @@ func (c Collect) check() error {
 		under("host", c.Host.Check()),
 		under("containers", c.Containers.Check()),
 		under("statsd", c.StatsD.Check()),
+		under("otlp", c.OTLP.Check()),
 		under("logs", c.Logs.Check()),
 	)
 }
 
 // vendors lists the types of destinations.
-func vendors() []string { return []string{"datadog", "influxdb"} }
-
-// laterTypes lists the types of the contract that this version does not have.
-func laterTypes() []string {
-	return []string{"googlecloud", "stackdriver", "newrelic", "stdout"}
+func vendors() []string {
+	return []string{"datadog", "googlecloud", "influxdb", "newrelic", "stackdriver", "stdout"}
 }
 
 // newDestination returns the defaults of a destination of the given type.
@@ -55,8 +59,14 @@ func newDestination(typ string) Destination {
 	switch typ {
 	case "datadog":
 		d.Datadog = datadog.Default()
+	case "googlecloud", "stackdriver":
+		d.Google = google.Default()
 	case "influxdb":
 		d.Influx = influx.Default()
+	case "newrelic":
+		d.NewRelic = newrelic.Default()
+	case "stdout":
+		d.Stdout = stdout.Default()
 	}
 	return d
 }
@@ -66,8 +76,14 @@ func (d *Destination) room() any {
 	switch d.Type {
 	case "datadog":
 		return &d.Datadog
+	case "googlecloud", "stackdriver": // its name until 2020, by which many still know it
+		return &d.Google
 	case "influxdb":
 		return &d.Influx
+	case "newrelic":
+		return &d.NewRelic
+	case "stdout":
+		return &d.Stdout
 	}
 	return nil
 }
@@ -91,7 +107,7 @@ func (d Destination) checkRoom() error {
 // key that a section's type has is found there first.
 func later(key string) bool {
 	return slices.ContainsFunc([]string{
-		"collect.prometheus", "collect.otlp", "collect.kubernetes",
+		"collect.prometheus", "collect.kubernetes",
 		"collect.logs.journald", "collect.logs.pods.exclude_namespaces",
 		"process.redact", "process.cardinality",
 	}, func(k string) bool { return key == k || strings.HasPrefix(key, k+".") })

@@ -17,7 +17,9 @@ func TestShippedFileShowsTheDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Destinations["influxdb"] = newDestination("influxdb")
+	for name, typ := range map[string]string{"influxdb": "influxdb", "datadog": "datadog", "google": "googlecloud", "newrelic": "newrelic", "console": "stdout"} {
+		want.Destinations[name] = newDestination(typ)
+	}
 	same(t, c, &want)
 	if !slices.Equal(c.Active, []string{"local"}) || !c.Destinations["local"].Influx.Embedded {
 		t.Error("the shipped file is not the offline mode")

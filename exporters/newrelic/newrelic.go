@@ -56,6 +56,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -96,7 +97,7 @@ type Config struct {
 
 // Default returns a configuration that lacks the key only.
 func Default() Config {
-	return Config{Region: "us", API: "otlp", Compression: "gzip", InFlight: 4, Timeout: exporters.DefaultTimeout}
+	return Config{Region: "us", API: "sdk", Compression: "gzip", InFlight: 4, Timeout: exporters.DefaultTimeout}
 }
 
 // Check returns every complaint about c, each beginning with its key.
@@ -210,6 +211,7 @@ type metrics struct {
 	rows map[string][]row // by name of ours
 	own  []ownTag
 	otlp bool
+	sets sync.Pool // of *[2]labelSet: room for Encode, 5 KB
 }
 
 type logs struct {

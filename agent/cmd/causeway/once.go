@@ -46,11 +46,11 @@ func onceCommand(g *global) *cobra.Command {
 				if destination == "" {
 					destination = cfg.Active[0]
 				}
-				d, ok := cfg.Destinations[destination]
+				_, ok := cfg.Destinations[destination]
 				if !ok {
 					return exit{exitUsage, fmt.Errorf("--destination %s: the configuration has no such destination", destination)}
 				}
-				err = agent.Requests(g.out, destination, d, b)
+				err = agent.Requests(cmd.Context(), g.out, destination, cfg, b)
 			default:
 				return exit{exitUsage, fmt.Errorf("--format %s: must be text, json or vendor", format)}
 			}

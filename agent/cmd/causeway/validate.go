@@ -28,7 +28,7 @@ func validateCommand(g *global) *cobra.Command {
 			failed := false
 			for _, name := range cfg.Active {
 				ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
-				err := agent.Connect(ctx, name, cfg.Destinations[name])
+				err := agent.Connect(ctx, name, cfg)
 				cancel()
 				if err != nil {
 					failed = true

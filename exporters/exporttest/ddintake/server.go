@@ -48,8 +48,9 @@ type Server struct {
 	events   []Event
 	checks   []Check
 	requests map[string]int // by path; only those that were taken
+	bodies   []int          // logs in each body of logs that was taken
 	refused  []string
-	doubled  int // points that came again with another value
+	doubled  int // counts that came again with another value
 	answer   func(r *http.Request) int
 }
 
@@ -158,6 +159,7 @@ func (s *Server) take(r *http.Request, body []byte) error {
 		for _, l := range list {
 			s.logs = append(s.logs, l)
 		}
+		s.bodies = append(s.bodies, len(list))
 	case "/api/v1/events":
 		e, err := in.Event(body)
 		if err != nil {
@@ -197,7 +199,7 @@ func (s *Server) bookLocked(p Point) {
 		of.Unit = *p.Unit
 	}
 	at, v := *p.Points[0].Timestamp, *p.Points[0].Value
-	if old, ok := of.Points[at]; ok && old != v {
+	if old, ok := of.Points[at]; ok && old != v && p.Type == 1 {
 		s.doubled++
 	}
 	of.Points[at] = v
@@ -232,6 +234,17 @@ func (s *Server) Logs() []Log {
 	return slices.Clone(s.logs)
 }
 
+// Newest says how many logs the newest n bodies of logs held, together: no more
+// than that can have been on their way at this moment in n requests.
+func (s *Server) Newest(n int) (logs int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range s.bodies[max(0, len(s.bodies)-n):] {
+		logs += int64(b)
+	}
+	return logs
+}
+
 // Events returns the events that came.
 func (s *Server) Events() []Event {
 	s.mu.Lock()
@@ -261,8 +274,9 @@ func (s *Server) Refused() []string {
 	return slices.Clone(s.refused)
 }
 
-// Overwritten says how many points came again with another value: what was
-// there is lost to a reader.
+// Overwritten says how many counts came again for the same second with another
+// value: the increase that was there is lost to a reader. A gauge that comes
+// again within its second is only newer.
 func (s *Server) Overwritten() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -55,13 +55,13 @@ func TestTheLastPointOfASeriesWinsAndIsNoticed(t *testing.T) {
 	s := New("k")
 	now := time.Now().Unix()
 	for _, v := range []int{1, 1, 2} {
-		post(s, "/api/v2/series", "k", fmt.Sprintf(`{"series":[{"metric":"m","type":3,"points":[{"timestamp":%d,"value":%d}],"tags":["b:c","a:c"]}]}`, now, v))
+		post(s, "/api/v2/series", "k", fmt.Sprintf(`{"series":[{"metric":"m","type":1,"interval":10,"points":[{"timestamp":%d,"value":%d}],"tags":["b:c","a:c"]}]}`, now, v))
 	}
 	got := s.Series("m")
 	if len(got) != 1 || len(got[0].Points) != 1 || got[0].Points[now] != 2 || got[0].Tags[0] != "a:c" {
 		t.Errorf("a reader sees %+v", got)
 	}
 	if s.Overwritten() != 1 {
-		t.Errorf("%d points overwritten, want 1: the same value again is no harm", s.Overwritten())
+		t.Errorf("%d counts overwritten, want 1: the same value again is no harm", s.Overwritten())
 	}
 }
