@@ -88,17 +88,18 @@ func (w *pen) event(own []ownTag, ev *signal.EventItem) {
 		w.dst = append(strconv.AppendUint(append(w.dst, `"count":`...), uint64(max(ev.Count, 1)), 10), ',')
 	}
 	w.n++
+	w.set = ev.Labels
 	for rest := ev.Labels; ; {
 		k, v, next, ok := signal.NextLabel(rest)
 		if !ok {
 			break
 		}
 		rest = next
-		w.label(ev.Labels, k, v, "")
+		w.label(k, v, "")
 	}
 	for i := range own {
 		if t := &own[i]; signal.Lookup(ev.Labels, t.key) == "" {
-			w.label(ev.Labels, t.key, t.value, "")
+			w.label(t.key, t.value, "")
 		}
 	}
 }

@@ -60,14 +60,14 @@ func (w *pen) stream(own []ownTag, labels string, tag byte) {
 			break
 		}
 		rest = next
-		w.label(labels, k, v, "")
+		w.label(k, v, "")
 		if as := inLogs(k); as != "" && v != "" && signal.Lookup(labels, as) == "" && w.n < w.most {
 			w.add("", as, v)
 		}
 	}
 	for i := range own {
 		if t := &own[i]; signal.Lookup(labels, t.key) == "" && !isAlias(labels, t.key) {
-			w.label(labels, t.key, t.value, "")
+			w.label(t.key, t.value, "")
 		}
 	}
 	if w.otlp {
@@ -123,6 +123,7 @@ func (w *pen) block(own []ownTag, blk *signal.LogBlock, from, to int) {
 
 // lineAttrs appends a line's own labels; trace and span as New Relic calls them.
 func (w *pen) lineAttrs(set string) {
+	w.set = set
 	for rest := set; ; {
 		k, v, next, ok := signal.NextLabel(rest)
 		if !ok {
@@ -138,7 +139,7 @@ func (w *pen) lineAttrs(set string) {
 		case w.otlp && (k == signal.LabelTraceID && isID(v, 16) || k == signal.LabelSpanID && isID(v, 8)):
 			// It has a field of its own.
 		default:
-			w.label(set, k, v, "")
+			w.label(k, v, "")
 		}
 	}
 }

@@ -10,7 +10,12 @@ import (
 // OTLP. It skips what is no finite number, has no name, has no increase yet, or
 // decreased; see the package for what becomes of each type.
 func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, next, skipped int) {
-	w := points{pen: pen{dst: dst, otlp: e.otlp}, own: e.own}
+	sets, _ := e.sets.Get().(*[2]labelSet)
+	if sets == nil {
+		sets = new([2]labelSet)
+	}
+	defer e.sets.Put(sets)
+	w := points{pen: pen{dst: dst, otlp: e.otlp}, own: e.own, sets: sets}
 	start := len(dst)
 	if !w.otlp {
 		w.dst = append(w.dst, '[')
@@ -77,8 +82,10 @@ type points struct {
 	skip    string      // a label that is no attribute
 	written int
 
-	// The group that is open.
-	group    string // labels of its first sample
+	// The group that is open. Its labels are in one of the sets, those of the
+	// sample at hand in the other, or in the same.
+	sets     *[2]labelSet
+	group    int
 	infra    bool
 	grouped  bool
 	inGroup  int   // attributes of the group
@@ -97,8 +104,8 @@ type points struct {
 // sample appends what a sample is under a name.
 func (w *points) sample(s *signal.Sample, name string) {
 	p := point{name: name, start: s.Time, end: s.Time, value: s.Value, percentile: math.NaN()}
-	if name == "" || isResource(name) && signal.Lookup(w.labels, name) != "" {
-		return // New Relic keeps no point whose attribute is called like itself
+	if name == "" {
+		return
 	}
 	switch w.desc.Type {
 	case signal.Gauge:
@@ -171,9 +178,20 @@ func (w *points) point(p *point) {
 	if len(p.name)+len(p.suffix) > mostName {
 		p.name = cut(p.name, mostName-len(p.suffix))
 	}
-	infra := w.family != other
-	if !w.grouped || infra != w.infra || w.labels != w.group && !sameResource(w.labels, w.group) {
+	infra, group := w.family != other, &w.sets[w.group]
+	w.keys = group
+	if group.labels != w.labels || !group.known {
+		w.keys = &w.sets[1-w.group]
+		w.keys.read(w.labels)
+	}
+	if get(w.keys.res, p.name) != "" {
+		return // New Relic keeps no point of whose attributes one is called like itself
+	}
+	if !w.grouped || infra != w.infra || w.keys != group && !same(w.keys.res, group.res) {
 		w.endGroup()
+		if w.keys != group {
+			w.group = 1 - w.group
+		}
 		w.beginGroup(p, infra)
 	}
 	if w.otlp {
@@ -184,51 +202,22 @@ func (w *points) point(p *point) {
 	w.written++
 }
 
-// sameResource reports whether two label sets say the same of whose metric it is.
-func sameResource(a, b string) bool {
-	for {
-		ak, av, arest, aok := signal.NextLabel(a)
-		if aok && !isResource(ak) {
-			a = arest
-			continue
-		}
-		bk, bv, brest, bok := signal.NextLabel(b)
-		if bok && !isResource(bk) {
-			b = brest
-			continue
-		}
-		if aok != bok || ak != bk || av != bv {
-			return false
-		}
-		if !aok {
-			return true
-		}
-		a, b = arest, brest
-	}
-}
-
 // resource appends the attributes of the group that begins: its labels, the
 // tags of the configuration, and where all of it comes from.
 func (w *points) resource(tag byte) {
 	w.begin(tag, mostAttrs*2/3)
-	for rest := w.labels; ; {
-		k, v, next, ok := signal.NextLabel(rest)
-		if !ok {
-			break
-		}
-		if rest = next; isResource(k) {
-			w.label(w.labels, k, v, "")
-		}
+	for _, l := range w.keys.res {
+		w.label(l.k, l.v, "")
 	}
 	if w.family != other { // of the group's, whichever of its metrics comes first
-		if name := signal.Lookup(w.labels, signal.LabelHost); name != "" && signal.Lookup(w.labels, signal.LabelHostID) == "" {
-			w.label(w.labels, signal.LabelHostID, name, "") // without one there is no HOST
+		if name := get(w.keys.res, signal.LabelHost); name != "" && get(w.keys.res, signal.LabelHostID) == "" {
+			w.label(signal.LabelHostID, name, "") // without one there is no HOST
 		}
 	}
 	for i := range w.own {
 		// What a point has itself stands above what its group has.
-		if t := &w.own[i]; !isResource(t.key) || signal.Lookup(w.labels, t.key) == "" {
-			w.label(w.labels, t.key, t.value, "")
+		if t := &w.own[i]; get(w.keys.res, t.key) == "" {
+			w.label(t.key, t.value, "")
 		}
 	}
 	provider := "causeway"
@@ -242,26 +231,21 @@ func (w *points) resource(tag byte) {
 // attributes appends those of a point, each as field tag. Points in succession
 // often have those of the one before: then they are copied.
 func (w *points) attributes(tag byte, p *point) {
-	// A label may be called like this one metric.
-	odd := signal.Lookup(w.labels, p.name) != "" || w.tailTag != tag || w.tailSkip != w.skip || w.tailFamily != w.family
-	if !odd && w.labels == w.tailLabels && w.tail[1] != 0 {
+	odd := get(w.keys.att, p.name) != "" // a label may be called like this one metric
+	if !odd && w.tail[1] != 0 && w.labels == w.tailLabels && w.tailTag == tag && w.tailSkip == w.skip && w.tailFamily == w.family {
 		w.dst = append(w.dst, w.dst[w.tail[0]:w.tail[1]]...)
 		return
 	}
 	from := len(w.dst)
 	w.begin(tag, mostAttrs-w.inGroup-1) // and the percentile
-	for rest := w.labels; ; {
-		k, v, next, ok := signal.NextLabel(rest)
-		if !ok {
-			break
-		}
-		if rest = next; !isResource(k) && k != w.skip {
-			w.label(w.labels, k, v, p.name)
+	for i := range w.keys.att {
+		if l := &w.keys.att[i]; l.k != w.skip {
+			w.label(l.k, l.v, p.name)
 		}
 	}
 	w.tail = [2]int{from, len(w.dst)}
 	w.tailLabels, w.tailSkip, w.tailFamily, w.tailTag = w.labels, w.skip, w.family, tag
-	if signal.Lookup(w.labels, p.name) != "" {
+	if odd {
 		w.tail = [2]int{}
 	}
 }

@@ -36,7 +36,7 @@ type openMetric struct {
 }
 
 func (w *points) beginGroup(p *point, infra bool) {
-	w.group, w.infra, w.grouped = w.labels, infra, true
+	w.infra, w.grouped = infra, true
 	w.tail = [2]int{}
 	if !w.otlp {
 		w.jsonGroup(p)

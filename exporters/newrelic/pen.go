@@ -15,7 +15,64 @@ type pen struct {
 	most  int
 	taken [8]string // keys since begin that are not their label's own
 	took  int
-	set   string // the labels at hand
+	set   string    // the labels at hand,
+	keys  *labelSet // or the same in pieces
+}
+
+// kv is one label.
+type kv struct{ k, v string }
+
+// labelSet is a label set in pieces: labels are looked at many times.
+type labelSet struct {
+	labels string
+	known  bool
+	res    []kv // what says whose metric it is
+	att    []kv // and what of it
+	room   [2][40]kv
+}
+
+// read takes a label set to pieces, unless it was the last one, too.
+func (s *labelSet) read(labels string) {
+	if s.known && s.labels == labels {
+		return
+	}
+	s.labels, s.known = labels, true
+	s.res, s.att = s.room[0][:0], s.room[1][:0]
+	for {
+		k, v, rest, ok := signal.NextLabel(labels)
+		if !ok {
+			return
+		}
+		labels = rest
+		if isResource(k) {
+			s.res = append(s.res, kv{k, v})
+		} else {
+			s.att = append(s.att, kv{k, v})
+		}
+	}
+}
+
+// get returns the value of a key in a list, or "".
+func get(list []kv, key string) string {
+	for i := range list {
+		if list[i].k == key {
+			return list[i].v
+		}
+	}
+	return ""
+}
+
+// same reports whether two lists are the same.
+func same(a, b []kv) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
 }
 
 // begin starts a set of at most most attributes.
@@ -24,7 +81,7 @@ func (w *pen) begin(tag byte, most int) { w.tag, w.n, w.most, w.took = tag, 0, m
 // label appends a label under the key it has at New Relic. Where two labels
 // come to the same key, the one whose own name it is counts, then the first.
 // metric is the name of a point's metric, which no attribute may have.
-func (w *pen) label(labels, k, v, metric string) {
+func (w *pen) label(k, v, metric string) {
 	key, prefix := k, ""
 	if !w.lines {
 		key = attribute(w.family, k)
@@ -39,7 +96,6 @@ func (w *pen) label(labels, k, v, metric string) {
 	if len(key) > mostKey-len(prefix) {
 		key = cut(key, mostKey-len(prefix))
 	}
-	w.set = labels
 	if (prefix != "" || key != k) && !w.take(prefix, key) {
 		return
 	}
@@ -52,7 +108,7 @@ func (w *pen) take(prefix, key string) bool {
 	if prefix != "" {
 		whole = prefix + key // rare
 	}
-	if signal.Lookup(w.set, whole) != "" || w.took == len(w.taken) {
+	if w.took == len(w.taken) || w.lookup(whole) != "" {
 		return false
 	}
 	for _, t := range w.taken[:w.took] {
@@ -63,6 +119,17 @@ func (w *pen) take(prefix, key string) bool {
 	w.taken[w.took] = whole
 	w.took++
 	return true
+}
+
+// lookup returns the value of one of the labels at hand, or "".
+func (w *pen) lookup(key string) string {
+	if w.keys == nil {
+		return signal.Lookup(w.set, key)
+	}
+	if isResource(key) {
+		return get(w.keys.res, key)
+	}
+	return get(w.keys.att, key)
 }
 
 // add appends one attribute.
