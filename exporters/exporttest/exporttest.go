@@ -55,6 +55,8 @@ type Vendor struct {
 	// whether it has stored the good ones. There is one for each manner of the
 	// vendor.
 	Refuse map[string]func(places, items []int, body []byte) (r Reply, stored bool)
+	// Speak is how the vendor words replies where it speaks no HTTP/1; see Server.
+	Speak func(w http.ResponseWriter, r Reply)
 	// Batch makes n items, numbered from first on; nil for the package's Batch.
 	Batch func(kind signal.Kind, first, n int) *signal.Batch
 }
@@ -179,7 +181,7 @@ func report(t *testing.T, faults []string) {
 func deliver(t *testing.T, v Vendor, s *Server, w want, script []Answer) (faults []string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		s.Read, s.Taken = v.Read, v.Taken
+		s.Read, s.Taken, s.Speak = v.Read, v.Taken, v.Speak
 		s.Start(script...)
 		defer s.Close()
 		e := v.New(s, s.Client)

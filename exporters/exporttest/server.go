@@ -81,6 +81,9 @@ type Server struct {
 	Refuse func(places, items []int, body []byte) (r Reply, stored bool)
 	// Most is how many items a request may hold before it gets a 413; 0: any number.
 	Most int
+	// Speak writes a reply in a protocol that lies on top of HTTP/2, which the
+	// server then speaks (gRPC); nil: in plain HTTP/1.
+	Speak func(w http.ResponseWriter, r Reply)
 
 	mu         sync.Mutex
 	script     []Answer    // guarded by mu
@@ -88,6 +91,7 @@ type Server struct {
 	requests   []time.Time // guarded by mu
 	complaints []string    // guarded by mu
 	elsewhere  int         // connections to other hosts; guarded by mu
+	cleanup    []func()    // guarded by mu
 
 	http  http.Server
 	conns chan net.Conn
@@ -110,11 +114,33 @@ func (s *Server) Start(script ...Answer) {
 		},
 	}
 	s.http.Handler = http.HandlerFunc(s.serve)
+	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) }
+	if s.Speak != nil {
+		s.http.Protocols = new(http.Protocols)
+		s.http.Protocols.SetUnencryptedHTTP2(true)
+	}
 	s.ended.Go(func() { _ = s.http.Serve(listener{s}) })
+}
+
+// connKey is under what a request's context has its connection.
+type connKey struct{}
+
+// OnClose makes Close call f first: for a client that must be closed.
+func (s *Server) OnClose(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cleanup = append(s.cleanup, f)
 }
 
 // Close ends the server and all its connections.
 func (s *Server) Close() {
+	s.mu.Lock()
+	cleanup := s.cleanup
+	s.cleanup = nil
+	s.mu.Unlock()
+	for _, f := range cleanup {
+		f()
+	}
 	s.stop.Do(func() { close(s.done) })
 	s.Client.CloseIdleConnections()
 	_ = s.http.Close()
@@ -203,6 +229,8 @@ func (s *Server) next() Answer {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	s.ended.Add(1) // HTTP/2 leaves its handlers behind
+	defer s.ended.Done()
 	answer := s.next()
 	switch answer {
 	case Deaf:
@@ -210,7 +238,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		return
 	case Reset:
 		_, _ = io.CopyN(io.Discard, r.Body, max(1, r.ContentLength/2))
-		hangUp(w)
+		hangUp(r)
 		return
 	case Slow:
 		r.Body = io.NopCloser(slow{r.Body})
@@ -234,40 +262,41 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if answer == TooManyAfter {
 			header.Set("Retry-After", strconv.Itoa(int(RetryAfter.Seconds())))
 		}
-		reply(w, Reply{Status: http.StatusTooManyRequests, Body: `{"error":"slow down"}`})
+		s.reply(w, Reply{Status: http.StatusTooManyRequests, Body: `{"error":"slow down"}`})
 	case Away:
 		header.Set("Retry-After", strconv.Itoa(int(RetryAfter.Seconds())))
-		reply(w, Reply{Status: http.StatusServiceUnavailable})
+		s.reply(w, Reply{Status: http.StatusServiceUnavailable})
 	case BrokenAfter:
 		s.take(items)
 		fallthrough
 	case Broken:
-		reply(w, Reply{Status: http.StatusInternalServerError, Body: `{"error":"timeout"}`})
+		s.reply(w, Reply{Status: http.StatusInternalServerError, Body: `{"error":"timeout"}`})
 	case Vanish:
 		s.take(items)
-		hangUp(w)
+		hangUp(r)
 	case Truncated:
 		s.take(items)
 		header.Set("Content-Length", "1000")
-		reply(w, Reply{Status: http.StatusAccepted, Body: `{"`}) // a 204 has no body to break off in
+		w.WriteHeader(http.StatusAccepted) // a 204 has no body to break off in
+		_, _ = io.WriteString(w, `{"`)
 		_ = http.NewResponseController(w).Flush()
-		hangUp(w)
+		hangUp(r)
 	case Gibberish:
-		if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+		if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
 			_, _ = c.Write([]byte("\x00\x01\x02 this is no HTTP\r\n\r\n"))
 			_ = c.Close()
 		}
 	case Unauthorized:
-		reply(w, Reply{Status: http.StatusUnauthorized, Body: `{"error":"authorization failed"}`})
+		s.reply(w, Reply{Status: http.StatusUnauthorized, Body: `{"error":"authorization failed"}`})
 	case Forbidden:
-		reply(w, Reply{Status: http.StatusForbidden, Body: `{"error":"forbidden"}`})
+		s.reply(w, Reply{Status: http.StatusForbidden, Body: `{"error":"forbidden"}`})
 	case NotFound:
-		reply(w, Reply{Status: http.StatusNotFound, Body: `{"error":"not found"}`})
+		s.reply(w, Reply{Status: http.StatusNotFound, Body: `{"error":"not found"}`})
 	case Redirect:
 		header.Set("Location", "http://"+Elsewhere+r.URL.RequestURI())
-		reply(w, Reply{Status: http.StatusTemporaryRedirect})
+		s.reply(w, Reply{Status: http.StatusTemporaryRedirect})
 	case Proxy:
-		reply(w, Reply{Status: http.StatusBadGateway, Type: "text/html", Body: "<html><h1>Bad Gateway</h1></html>"})
+		s.reply(w, Reply{Status: http.StatusBadGateway, Type: "text/html", Body: "<html><h1>Bad Gateway</h1></html>"})
 	default:
 		s.judge(w, items, body)
 	}
@@ -284,7 +313,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, packed []byte) (it
 	}
 	if err != nil {
 		s.complain("%s %s: %v", r.Method, r.URL.Path, err)
-		reply(w, Reply{Status: http.StatusBadRequest, Body: strconv.Quote(err.Error())})
+		s.reply(w, Reply{Status: http.StatusBadRequest, Body: strconv.Quote(err.Error())})
 		return nil, nil, false
 	}
 	return items, body, true
@@ -320,7 +349,7 @@ func unpack(packed []byte, encoding string) ([]byte, error) {
 // judge takes a body, or refuses it for its size or for bad items.
 func (s *Server) judge(w http.ResponseWriter, items []int, body []byte) {
 	if s.Most > 0 && len(items) > s.Most {
-		reply(w, Reply{Status: http.StatusRequestEntityTooLarge, Body: `{"error":"too large"}`})
+		s.reply(w, Reply{Status: http.StatusRequestEntityTooLarge, Body: `{"error":"too large"}`})
 		return
 	}
 	var bad, good []int
@@ -333,14 +362,14 @@ func (s *Server) judge(w http.ResponseWriter, items []int, body []byte) {
 	}
 	if len(bad) == 0 {
 		s.take(items)
-		reply(w, s.Taken)
+		s.reply(w, s.Taken)
 		return
 	}
 	r, stored := s.Refuse(bad, items, body)
 	if stored {
 		s.take(good)
 	}
-	reply(w, r)
+	s.reply(w, r)
 }
 
 // take stores items, but the bad ones.
@@ -354,7 +383,11 @@ func (s *Server) take(items []int) {
 	}
 }
 
-func reply(w http.ResponseWriter, r Reply) {
+func (s *Server) reply(w http.ResponseWriter, r Reply) {
+	if s.Speak != nil {
+		s.Speak(w, r)
+		return
+	}
 	if r.Type == "" {
 		r.Type = "application/json"
 	}
@@ -369,8 +402,8 @@ func reply(w http.ResponseWriter, r Reply) {
 }
 
 // hangUp breaks the connection off.
-func hangUp(w http.ResponseWriter) {
-	if c, _, err := http.NewResponseController(w).Hijack(); err == nil {
+func hangUp(r *http.Request) {
+	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
 		_ = c.Close()
 	}
 }

@@ -272,7 +272,7 @@ func (b buffered) Read(p []byte) (int, error) { return b.r.Read(p) }
 // client's method gets a message with only what it makes headers of.
 //
 // Decoding the body into the message, so that gRPC can encode it again, would
-// cost 9 times what this does (BenchmarkSend).
+// cost 1.7 ms a request and 21,000 allocations, where this copies (BenchmarkSend).
 type written struct{ body []byte }
 
 // Marshal returns the body. What is compressed is copied by the compressor
