@@ -60,14 +60,16 @@ func (a *auto) Read(ctx context.Context) ([]Reading, error) {
 		a.failed = err
 	}
 	readings, err := a.cadvisor.Read(ctx)
-	if len(readings) == 0 && err != nil {
-		// One that is absent says nothing about the other.
-		if errors.Is(err, collect.ErrAbsent) && a.failed != nil && !errors.Is(a.failed, collect.ErrAbsent) {
-			return nil, a.failed
-		}
-		return nil, errors.Join(a.failed, err)
+	if len(readings) > 0 || err == nil {
+		return readings, err
 	}
-	return readings, err
+	switch { // one that is absent says nothing about the other
+	case errors.Is(a.failed, collect.ErrAbsent):
+		return nil, err
+	case errors.Is(err, collect.ErrAbsent) && a.failed != nil:
+		return nil, a.failed
+	}
+	return nil, errors.Join(a.failed, err)
 }
 
 func (a *auto) settle(p Provider) {

@@ -38,6 +38,7 @@ type Kubelet struct {
 	node   string
 	pods   PodSpecs
 	log    *slog.Logger
+	now    func() int64 // Unix ms: when an answer without times of its own came
 
 	in       *bufio.Reader
 	body     bytes.Buffer
@@ -84,7 +85,8 @@ const (
 func NewKubelet(c Config, node string, env func(string) string, pods PodSpecs, log *slog.Logger) *Kubelet {
 	k := &Kubelet{
 		conf: c, client: newKubeletClient(c.Kubelet, node, env, log), node: node, pods: pods, log: log,
-		in: bufio.NewReaderSize(nil, longestLine), entries: map[string]*entryOf{}, byName: map[podContainer]*entryOf{},
+		now: func() int64 { return time.Now().UnixMilli() },
+		in:  bufio.NewReaderSize(nil, longestLine), entries: map[string]*entryOf{}, byName: map[podContainer]*entryOf{},
 	}
 	k.specs.known = map[statusKey]*status{}
 	if pods == nil {
@@ -122,7 +124,7 @@ func (k *Kubelet) Read(ctx context.Context) ([]Reading, error) {
 	}
 	var resErr error
 	// Not for once: names of readings, and so their history, change with the source.
-	if k.thin = len(k.byName) == 0 && (k.noPage == 0 || k.noPage > patiencePages); k.thin {
+	if k.thin = !k.anyContainer() && (k.noPage == 0 || k.noPage > patiencePages); k.thin {
 		resErr = k.client.get(ctx, "/metrics/resource", "nodes/metrics", k.readResource)
 	}
 	var sum summary
@@ -136,6 +138,16 @@ func (k *Kubelet) Read(ctx context.Context) ([]Reading, error) {
 	return k.readings, errors.Join(pageErr, distinct(resErr, pageErr), sumErr, podErr, distinct(probeErr, pageErr))
 }
 
+// anyContainer reports whether this round's pages had a container.
+func (k *Kubelet) anyContainer() bool {
+	for who := range k.byName {
+		if who.Container != "" {
+			return true
+		}
+	}
+	return false
+}
+
 // hopeless reports whether err means that no other path will fare better: a
 // dead kubelet is asked once.
 func hopeless(ctx context.Context, err error) bool {
@@ -147,7 +159,7 @@ func hopeless(ctx context.Context, err error) bool {
 // dropHostNetworks removes the interfaces of pods that are on the node's own.
 func (k *Kubelet) dropHostNetworks() {
 	for _, e := range k.entries {
-		if e.kind == aNode && e.round == k.round {
+		if e.kind == aNode && e.round == k.round && len(e.r.Interfaces) > 0 {
 			k.root.watch(e.r.Interfaces)
 		}
 	}
@@ -247,6 +259,3 @@ func (k *Kubelet) podLabels(who podContainer, uid, id, runtime, image string) st
 		signal.LabelRuntime, runtime, signal.LabelImage, name, signal.LabelImageTag, tag, signal.LabelImageID, digest,
 	)
 }
-
-// now is when an answer without times of its own came.
-func now() int64 { return time.Now().UnixMilli() }

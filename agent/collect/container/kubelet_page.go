@@ -98,7 +98,7 @@ func (k *Kubelet) readPage(r io.Reader) error {
 		})
 	for _, e := range k.entries {
 		if e.round == k.round && e.kind != ignored {
-			e.finish(k.memory)
+			e.finish(k.memory, k.now)
 		}
 	}
 	return err
@@ -249,7 +249,7 @@ func (e *entryOf) takeNetwork(which int, l *pageLine) {
 
 // finish makes of a page's numbers what the cAdvisor provider would have made.
 // memory is the machine's.
-func (e *entryOf) finish(memory float64) {
+func (e *entryOf) finish(memory float64, now func() int64) {
 	v := &e.r.Values
 	if v[CPUQuota] > 0 && v[CPUPeriod] > 0 {
 		v[CPULimit] = v[CPUQuota] / v[CPUPeriod]
@@ -311,6 +311,9 @@ func (k *Kubelet) readResource(r io.Reader) error {
 	return k.lines(r,
 		func(name []byte) (ok bool) { f, ok = resources[string(name)]; return ok },
 		func(l *pageLine) {
+			if k.onPage(f.kind, l) {
+				return
+			}
 			name = append(name[:0], "resource"...)
 			for _, label := range [...]string{"namespace", "pod", "container"} {
 				name = append(append(name, '/'), l.label(label)...)
@@ -331,6 +334,16 @@ func (k *Kubelet) readResource(r io.Reader) error {
 				e.r.Values[f.value] = l.value
 			}
 		})
+}
+
+// onPage reports whether this round's page of cAdvisor's has what l is about.
+func (k *Kubelet) onPage(kind entryKind, l *pageLine) bool {
+	if kind == aNode {
+		e := k.entries["/"]
+		return e != nil && e.round == k.round
+	}
+	e := k.byName[podContainer{text(l.label("namespace")), text(l.label("pod")), text(l.label("container"))}]
+	return e != nil && !e.thin
 }
 
 // named returns a new entry of a container, pod or node that is known by its

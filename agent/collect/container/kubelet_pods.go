@@ -86,7 +86,7 @@ func (k *Kubelet) readSpecs(ctx context.Context) error {
 		return nil
 	}
 	pods := make(map[podContainer]podFacts, len(s.pods))
-	at := now()
+	at := k.now()
 	err := k.pods.Pods(ctx, func(p *PodSpec) {
 		who := podContainer{Namespace: p.Namespace, Pod: p.Name}
 		pods[who] = podFacts{uid: p.UID, hostNetwork: p.HostNetwork, start: p.Start}
@@ -162,7 +162,7 @@ func (k *Kubelet) takeStatus(p *PodSpec, c *ContainerSpec, at int64) {
 // addStatuses appends the readings of statuses. What was read a while ago still
 // holds, and is reported for now: a gauge that pauses looks like one that ended.
 func (k *Kubelet) addStatuses() {
-	at := now()
+	at := k.now()
 	for _, st := range k.specs.known {
 		if st.r.Time != 0 {
 			st.r.Time = at
@@ -328,7 +328,7 @@ func quantity(s string) float64 {
 
 // readProbes reads /metrics/probes: how often each probe of a container said what.
 func (k *Kubelet) readProbes(r io.Reader) error {
-	at := now()
+	at := k.now()
 	byContainer := map[statusKey]int{} // place in readings
 	return k.lines(r,
 		func(name []byte) bool { return string(name) == "prober_probe_total" },

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -261,8 +262,13 @@ func (k *Kubelet) addNode(s *summary, alone bool) {
 	}
 }
 
-// addVolume appends the reading of one volume.
+// addVolume appends the reading of one volume. The one with the service
+// account's token, which nearly every pod has under a name of its own, is 12 KiB
+// for ever, and would be most of all volumes.
 func (k *Kubelet) addVolume(pod podContainer, uid string, v *summaryVolume) {
+	if strings.HasPrefix(v.Name, "kube-api-access-") {
+		return
+	}
 	claim := ""
 	if v.PVCRef != nil {
 		claim = v.PVCRef.Name

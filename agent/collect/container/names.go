@@ -51,5 +51,5 @@ const (
 	LabelReason          = "k8s.container.status.reason"
 	LabelLastTerminated  = "k8s.container.status.last_terminated_reason"
 	LabelProbe           = "k8s.probe.type"   // liveness, readiness, startup
-	LabelProbeResult     = "k8s.probe.result" // success, failure, unknown
+	LabelProbeResult     = "k8s.probe.result" // successful, failed, unknown: the kubelet's words
 )

@@ -49,41 +49,46 @@ func eachLine(r *bufio.Reader, wanted func(name []byte) bool, sample func(*pageL
 	want := false
 	for {
 		p, err := r.ReadSlice('\n')
-		if err != nil && len(p) == 0 || err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, bufio.ErrBufferFull) {
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return malformed, err
-		}
-		for long := false; errors.Is(err, bufio.ErrBufferFull); {
-			if !long {
+		if err != nil {
+			if errors.Is(err, bufio.ErrBufferFull) {
 				malformed++
-				long = true
-				p = nil
+				for errors.Is(err, bufio.ErrBufferFull) {
+					_, err = r.ReadSlice('\n')
+				}
+				continue
 			}
-			_, err = r.ReadSlice('\n')
+			if !errors.Is(err, io.EOF) {
+				return malformed, err
+			}
+			if len(p) == 0 {
+				return malformed, nil
+			}
 		}
-		if len(p) == 0 || p[0] == '#' || p[0] == '\n' {
+		if p[0] == '#' || p[0] == '\n' {
 			continue
 		}
-		end := bytes.IndexAny(p, "{ \t\n")
-		if end < 0 {
-			end = len(p)
-		}
-		if name := p[:end]; !bytes.Equal(name, last) {
-			last = append(last[:0], name...)
-			want = wanted(name)
+		if end := len(last); end == 0 || len(p) <= end || !isNameEnd(p[end]) || string(p[:end]) != string(last) {
+			end = 0
+			for end < len(p) && !isNameEnd(p[end]) {
+				end++
+			}
+			last = append(last[:0], p[:end]...)
+			want = wanted(last)
 		}
 		if !want {
 			continue
 		}
-		if line.parse(p, end) {
+		if line.parse(p, len(last)) {
 			sample(&line)
 		} else {
 			malformed++
 		}
 	}
 }
+
+func isNameEnd(c byte) bool { return c == '{' || isBlank(c) }
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
 // parse reads one line, whose name ends at end.
 func (l *pageLine) parse(p []byte, end int) bool {
@@ -115,7 +120,9 @@ func (l *pageLine) parse(p []byte, end int) bool {
 // follows the closing one.
 func (l *pageLine) parseLabels(p []byte) (rest []byte, ok bool) {
 	for {
-		p = bytes.TrimLeft(p, " ,")
+		for len(p) > 0 && (p[0] == ',' || isBlank(p[0])) {
+			p = p[1:]
+		}
 		if len(p) > 0 && p[0] == '}' {
 			return p[1:], true
 		}
@@ -123,7 +130,7 @@ func (l *pageLine) parseLabels(p []byte) (rest []byte, ok bool) {
 		if eq <= 0 || eq+1 >= len(p) || p[eq+1] != '"' {
 			return nil, false
 		}
-		name := bytes.TrimRight(p[:eq], " ")
+		name := p[:eq]
 		p = p[eq+2:]
 		quote := bytes.IndexByte(p, '"')
 		if quote < 0 {
@@ -165,9 +172,13 @@ func (l *pageLine) unescape(p []byte) (value, rest []byte, ok bool) {
 
 // word splits the first word off p.
 func word(p []byte) (first, rest []byte) {
-	p = bytes.TrimLeft(p, " \t\r\n")
-	if end := bytes.IndexAny(p, " \t\r\n"); end >= 0 {
-		return p[:end], p[end:]
+	for len(p) > 0 && isBlank(p[0]) {
+		p = p[1:]
+	}
+	for i, c := range p {
+		if isBlank(c) {
+			return p[:i], p[i:]
+		}
 	}
 	return p, nil
 }
