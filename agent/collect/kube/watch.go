@@ -2,10 +2,9 @@ package kube
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -83,24 +82,25 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// note keeps what became of a request, and logs a change.
+// note keeps what became of a request, and logs a change of state.
 func (f *feed) note(ctx context.Context, verb string, err error) {
 	if ctx.Err() != nil {
 		return
 	}
 	err = explain(err, verb, f.kind.group, f.kind.resource)
 	f.mu.Lock()
-	was := f.errs[verb]
+	was := f.errLocked()
 	if f.errs == nil {
 		f.errs = map[string]error{}
 	}
 	f.errs[verb] = err
+	is := f.errLocked()
 	f.mu.Unlock()
 	switch {
-	case err != nil && was == nil:
-		f.log.Warn("cannot read a resource of the API server; trying again", "resource", f.kind.resource, "error", brief(err))
-	case err == nil && was != nil:
-		f.log.Info("can read a resource of the API server again", "resource", f.kind.resource, "verb", verb)
+	case is != nil && was == nil:
+		f.log.Warn("cannot read a resource of the API server; trying again", "resource", f.kind.resource, "error", brief(is))
+	case is == nil && was != nil:
+		f.log.Info("can read a resource of the API server again", "resource", f.kind.resource)
 	}
 }
 
@@ -108,12 +108,18 @@ func (f *feed) note(ctx context.Context, verb string, err error) {
 func (f *feed) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, verb := range slices.Sorted(maps.Keys(f.errs)) {
-		if err := f.errs[verb]; err != nil {
-			return err
-		}
+	return f.errLocked()
+}
+
+func (f *feed) errLocked() error {
+	list, watch := f.errs["list"], f.errs["watch"]
+	switch {
+	case list == nil:
+		return watch
+	case watch != nil && apierrors.IsForbidden(list) && apierrors.IsForbidden(watch):
+		return fmt.Errorf("both list and watch are missing: %w", list)
 	}
-	return nil
+	return list
 }
 
 // record is what is kept of an object.
