@@ -32,7 +32,7 @@ func (p *Parser) auto(line []byte, at int64) (r Record, ok bool) {
 		return Record{Level: unknown}, false
 	}
 	for _, f := range candidates(line) {
-		if f == g.favourite {
+		if f == g.favourite || f == None {
 			continue
 		}
 		if r, ok = p.as(f, line, at); ok {
@@ -61,22 +61,22 @@ func (g *guess) fits(f Format) {
 
 // candidates returns the forms that a line may have which begins so, those
 // first that are hardest to mistake.
-func candidates(line []byte) []Format {
+func candidates(line []byte) [5]Format {
 	i := skipSpace(line, 0)
 	if i == len(line) {
-		return nil
+		return [5]Format{}
 	}
 	switch c := line[i]; {
 	case c == '{':
-		return []Format{JSON}
+		return [5]Format{JSON}
 	case c == '<':
-		return []Format{Syslog, Text}
+		return [5]Format{Syslog, Text}
 	case c == '[':
-		return []Format{ApacheError, Access, Text}
+		return [5]Format{ApacheError, Access, Text}
 	case isDigit(c):
-		return []Format{NginxError, Access, Syslog, Text}
+		return [5]Format{NginxError, Access, Syslog, Text}
 	case c == 'I' || c == 'W' || c == 'E' || c == 'F':
-		return []Format{Klog, Syslog, Logfmt, Access, Text}
+		return [5]Format{Klog, Syslog, Logfmt, Access, Text}
 	}
-	return []Format{Syslog, Logfmt, Access, Text}
+	return [5]Format{Syslog, Logfmt, Access, Text}
 }

@@ -351,41 +351,41 @@ func stampIn(v []byte, at int64) int64 {
 }
 
 func skipSpace(b []byte, i int) int {
-	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
+	for i < len(b) && b[i] <= ' ' && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
 		i++
 	}
 	return i
 }
 
 // stringEnd returns where the quote stands that ends the string whose first
-// byte is b[i], len(b) or more if there is none, and whether a backslash came before.
+// byte is b[i], len(b) or more if there is none, and whether a backslash came
+// before. It looks at eight bytes at a time.
 func stringEnd(b []byte, i int) (end int, escaped bool) {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
 	for {
-		i = special(b, i)
+		for i+8 <= len(b) {
+			w := binary.LittleEndian.Uint64(b[i:])
+			q, s := w^'"'*ones, w^'\\'*ones
+			m := ((q-ones)&^q | (s-ones)&^s) & tops // the lowest marked byte is right; those above it may not be
+			if m == 0 {
+				i += 8
+				continue
+			}
+			if i += bits.TrailingZeros64(m) >> 3; b[i] == '"' {
+				return i, escaped
+			}
+			escaped = true
+			i += 2
+		}
+		for i < len(b) && b[i] != '"' && b[i] != '\\' {
+			i++
+		}
 		if i >= len(b) || b[i] == '"' {
 			return i, escaped
 		}
 		escaped = true
 		i += 2
 	}
-}
-
-// special returns the first quote or backslash at or behind b[i], len(b) or
-// more if there is none. It looks at eight bytes at a time.
-func special(b []byte, i int) int {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	for ; i+8 <= len(b); i += 8 {
-		w := binary.LittleEndian.Uint64(b[i:])
-		q, s := w^'"'*ones, w^'\\'*ones
-		// The lowest marked byte is right; those above it may not be.
-		if m := ((q-ones)&^q | (s-ones)&^s) & tops; m != 0 {
-			return i + bits.TrailingZeros64(m)>>3
-		}
-	}
-	for i < len(b) && b[i] != '"' && b[i] != '\\' {
-		i++
-	}
-	return i
 }
 
 // skipNested returns what lies behind the object or array at b[i], -1 if it has no end.

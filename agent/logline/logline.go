@@ -1,6 +1,49 @@
 // Package logline reads one log line: what form it has, when it was written,
-// how bad it is, which trace it belongs to; and it says which lines belong
-// together as one stack trace.
+// how bad it is, which trace it belongs to, and what else it names; and it says
+// which lines belong together as one stack trace.
+//
+// The hub calls a Parser for each line of a stream, package tail a Joiner, and
+// the syslog receiver ParseSyslog. It calls package signal alone.
+//
+// What always holds:
+//
+//  1. No line, however made, makes it panic, read outside the line, write to
+//     it, or take more than time in proportion to its length.
+//  2. The line stays whole: what is read is said in addition. A line that does
+//     not have the form says nothing, and ok is false.
+//  3. out is a valid flat label set if attrs was one; a line adds at most 32
+//     pairs and 4 KiB to it, no key above 64 bytes and no value above 1 KiB.
+//  4. A time is 0, or lies between 1970 and one day behind the time of reading. A
+//     number below 1e8 is a duration and no time (of seconds, milli-, micro- and
+//     nanoseconds its size decides). A stamp without a zone is in UTC; one without
+//     a year has the year that brings it nearest; one whose zone has a name that
+//     means several zones is no time.
+//  5. JSON is read on its upper level only: a "level" inside a string or an object
+//     is not the line's. Of two members that say the same the better known name
+//     counts, of equals the last.
+//  6. A Joiner looks at each line once and never ahead. A line that begins with a
+//     brace is JSON, and never joined to anything.
+//
+// What becomes of a line: JSON gives time, severity, and ids of trace and span;
+// vendors read the rest themselves. logfmt gives each of its pairs, klog,
+// access logs, error logs and syslog their header, under OpenTelemetry's names:
+// http.request.method, url.path, url.query, http.response.status_code,
+// http.response.body.size, user_agent.original, user.name, client.address,
+// server.address, code.file.path, code.line.number, process.pid, thread.id, and
+// signal's for syslog, and trace_id and span_id in lower-case hexadecimal. An
+// answer of 500 and more is an error, of 400 and more a warning. fatal and panic
+// are critical, trace and verbose are debug.
+//
+// Memory: Parse keeps no reference to line or attrs; out is the caller's attrs,
+// or lies in the Parser until its next call, and must not be given to it as
+// attrs. A Parser costs about 2 KiB, a Joiner 40 bytes; each belongs to one
+// goroutine, and nothing allocates once a stream runs (but ParseSyslog, the
+// function, allocates its out). No goroutines.
+//
+// The package does not redact, count, or decide what is sent; it knows no time
+// zones but those of the stamps; it joins no message of several lines that is
+// not a trace, unless a pattern says so; and it reads nested JSON only where a
+// library is known to put its severity or its ids there (log, trace, span, dd).
 package logline
 
 import (
