@@ -18,7 +18,8 @@
 //     sample, until the container starts again (its CPU time falls, or it was
 //     gone from a Read in between).
 //  2. A sample's Time is that of the reading, not of the call. A reading whose
-//     time does not advance yields nothing: no point is written twice.
+//     time does not advance yields nothing: no point is written twice. File
+//     systems may have been read at times of their own.
 //  3. What a provider does not know is NaN in a Reading and makes no sample; a
 //     limit that is not set makes none either. Zero is always a measured zero.
 //  4. The infrastructure container of a pod (pause) is no container. Its
@@ -37,9 +38,9 @@
 // are valid until its next Read. The package starts no goroutines; a provider
 // may, and Close ends them.
 //
-// It knows nothing of pods beyond what the runtime's labels and the cgroup's
-// path say (the hub adds owners and the like), computes no percentages, and
-// reads no logs.
+// It knows nothing of pods beyond what the runtime's labels, the cgroup's path
+// and the kubelet say (the hub adds owners and the like), computes no
+// percentages, and reads no logs. It never asks for nodes/proxy, unless told to.
 package container
 
 import (

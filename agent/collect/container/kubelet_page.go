@@ -15,7 +15,6 @@ import (
 // family is what one name of /metrics/cadvisor means.
 type family struct {
 	value Value
-	scale float64 // into the unit of names_container.go
 	kind  familyKind
 }
 
@@ -37,34 +36,34 @@ const (
 // exporter writes them (github.com/google/cadvisor/lib/metrics). Never written.
 var families = map[string]family{
 	"container_cpu_usage_seconds_total":                {kind: cpuTotal},
-	"container_cpu_user_seconds_total":                 {value: CPUUser, scale: 1},
-	"container_cpu_system_seconds_total":               {value: CPUSystem, scale: 1},
-	"container_cpu_cfs_periods_total":                  {value: Periods, scale: 1},
-	"container_cpu_cfs_throttled_periods_total":        {value: ThrottledPeriods, scale: 1},
-	"container_cpu_cfs_throttled_seconds_total":        {value: ThrottledTime, scale: 1},
-	"container_spec_cpu_shares":                        {value: CPUShares, scale: 1},
-	"container_spec_cpu_quota":                         {value: CPUQuota, scale: 1e6},
-	"container_spec_cpu_period":                        {value: CPUPeriod, scale: 1e6},
-	"container_memory_usage_bytes":                     {value: MemoryUsage, scale: 1},
-	"container_memory_max_usage_bytes":                 {value: MemoryUsageMax, scale: 1},
-	"container_memory_working_set_bytes":               {value: MemoryWorkingSet, scale: 1},
-	"container_memory_rss":                             {value: MemoryRSS, scale: 1},
-	"container_memory_cache":                           {value: MemoryCache, scale: 1},
-	"container_memory_swap":                            {value: MemorySwap, scale: 1},
-	"container_memory_mapped_file":                     {value: MemoryMapped, scale: 1},
-	"container_spec_memory_limit_bytes":                {value: MemoryLimit, scale: 1},
-	"container_spec_memory_reservation_limit_bytes":    {value: MemoryReservation, scale: 1},
+	"container_cpu_user_seconds_total":                 {value: CPUUser},
+	"container_cpu_system_seconds_total":               {value: CPUSystem},
+	"container_cpu_cfs_periods_total":                  {value: Periods},
+	"container_cpu_cfs_throttled_periods_total":        {value: ThrottledPeriods},
+	"container_cpu_cfs_throttled_seconds_total":        {value: ThrottledTime},
+	"container_spec_cpu_shares":                        {value: CPUShares},
+	"container_spec_cpu_quota":                         {value: CPUQuota},
+	"container_spec_cpu_period":                        {value: CPUPeriod},
+	"container_memory_usage_bytes":                     {value: MemoryUsage},
+	"container_memory_max_usage_bytes":                 {value: MemoryUsageMax},
+	"container_memory_working_set_bytes":               {value: MemoryWorkingSet},
+	"container_memory_rss":                             {value: MemoryRSS},
+	"container_memory_cache":                           {value: MemoryCache},
+	"container_memory_swap":                            {value: MemorySwap},
+	"container_memory_mapped_file":                     {value: MemoryMapped},
+	"container_spec_memory_limit_bytes":                {value: MemoryLimit},
+	"container_spec_memory_reservation_limit_bytes":    {value: MemoryReservation},
 	"container_memory_failures_total":                  {kind: faults},
-	"container_oom_events_total":                       {value: OOMEvents, scale: 1},
-	"container_processes":                              {value: Processes, scale: 1},
-	"container_threads":                                {value: Threads, scale: 1},
-	"container_threads_max":                            {value: ThreadsLimit, scale: 1},
-	"container_pressure_cpu_waiting_seconds_total":     {value: CPUSome, scale: 1},
-	"container_pressure_cpu_stalled_seconds_total":     {value: CPUFull, scale: 1},
-	"container_pressure_memory_waiting_seconds_total":  {value: MemorySome, scale: 1},
-	"container_pressure_memory_stalled_seconds_total":  {value: MemoryFull, scale: 1},
-	"container_pressure_io_waiting_seconds_total":      {value: IOSome, scale: 1},
-	"container_pressure_io_stalled_seconds_total":      {value: IOFull, scale: 1},
+	"container_oom_events_total":                       {value: OOMEvents},
+	"container_processes":                              {value: Processes},
+	"container_threads":                                {value: Threads},
+	"container_threads_max":                            {value: ThreadsLimit},
+	"container_pressure_cpu_waiting_seconds_total":     {value: CPUSome},
+	"container_pressure_cpu_stalled_seconds_total":     {value: CPUFull},
+	"container_pressure_memory_waiting_seconds_total":  {value: MemorySome},
+	"container_pressure_memory_stalled_seconds_total":  {value: MemoryFull},
+	"container_pressure_io_waiting_seconds_total":      {value: IOSome},
+	"container_pressure_io_stalled_seconds_total":      {value: IOFull},
 	"container_blkio_device_usage_total":               {kind: diskBytes},
 	"container_fs_reads_total":                         {kind: diskReads},
 	"container_fs_writes_total":                        {kind: diskWrites},
@@ -142,7 +141,7 @@ func (e *entryOf) take(f family, l *pageLine) {
 	}
 	switch f.kind {
 	case plain:
-		r.Values[f.value] = l.value / f.scale
+		r.Values[f.value] = l.value
 	case startTime:
 		r.Start = int64(l.value) * 1000
 	case cpuTotal:
@@ -251,8 +250,10 @@ func (e *entryOf) takeNetwork(which int, l *pageLine) {
 // memory is the machine's.
 func (e *entryOf) finish(memory float64, now func() int64) {
 	v := &e.r.Values
-	if v[CPUQuota] > 0 && v[CPUPeriod] > 0 {
-		v[CPULimit] = v[CPUQuota] / v[CPUPeriod]
+	quota, period := v[CPUQuota], v[CPUPeriod] // microseconds
+	v[CPUQuota], v[CPUPeriod] = quota/1e6, period/1e6
+	if quota > 0 && period > 0 {
+		v[CPULimit] = quota / period
 	} else {
 		v[CPUQuota] = math.NaN()
 		if v[CPUPeriod] == v[CPUPeriod] && v[Periods] != v[Periods] { // no quota: nothing is enforced, and the page says nothing
@@ -263,6 +264,9 @@ func (e *entryOf) finish(memory float64, now func() int64) {
 		if v[none] == 0 { // unset, or a kernel that does not count it
 			v[none] = math.NaN()
 		}
+	}
+	if v[MemorySwap] > 1<<60 { // cgroup v2 subtracts usage from a sum that may be missing
+		v[MemorySwap] = math.NaN()
 	}
 	if v[MemoryLimit] == memory {
 		v[MemoryLimit] = math.NaN()
