@@ -79,6 +79,7 @@ type page struct {
 	last    *cell
 	touched []*group
 	out     [][]signal.Sample
+	expect  int           // samples, as far as is known
 	hists   []signal.Hist // slabs, of which each distribution gets a piece
 	counts  []uint64
 	bounds  []float64 // of the last new histogram: nearly always the next one's too
@@ -143,6 +144,7 @@ func (p *page) begin(at int64) {
 	p.last = &p.head
 	p.touched = p.touched[:0]
 	p.out = nil
+	p.expect = len(p.owner) + len(p.groups) + 16
 	p.hists, p.counts = nil, nil
 	p.ended, p.native, p.bad, p.lines, p.alive = false, false, nil, 0, 0
 	p.tally = tally{}
@@ -573,13 +575,16 @@ const chunk = 10_000
 // add appends a sample to the page's.
 func (p *page) add(s signal.Sample) {
 	n := len(p.out)
-	if n == 0 || len(p.out[n-1]) == cap(p.out[n-1]) {
+	if n == 0 || len(p.out[n-1]) == chunk {
 		// As many as last time and a few, so that a small target costs little.
-		room := len(p.owner) + len(p.groups) - n*chunk + 16
-		p.out = append(p.out, make([]signal.Sample, 0, min(max(room, 64), chunk)))
+		p.out = append(p.out, make([]signal.Sample, 0, min(max(p.expect-n*chunk, 16), chunk)))
 		n++
 	}
-	p.out[n-1] = append(p.out[n-1], s)
+	out := p.out[n-1]
+	if len(out) == cap(out) {
+		out = append(make([]signal.Sample, 0, min(2*cap(out), chunk)), out...)
+	}
+	p.out[n-1] = append(out, s)
 }
 
 // end finishes a page that was read to its end: its distributions are put

@@ -173,7 +173,9 @@ func TestCountersStart(t *testing.T) {
 		t.Error("a truncated page passed")
 	}
 	r.want(7000, "text", typ+"c{a=\"3\"} 1\n", `c{a="3"} counter - 1 @7000`)
-	h := func(n string) string { return "# TYPE h histogram\nh_bucket{le=\"+Inf\"} " + n + "\nh_count " + n + "\n" }
+	h := func(n string) string {
+		return "# TYPE h histogram\nh_bucket{le=\"+Inf\"} " + n + "\nh_count " + n + "\n"
+	}
 	hist := func(rest string) string { return "h cumdist - 0 " + rest }
 	r = newReader(t, spec{})
 	r.want(1000, "text", h("5"), hist("@1000 hist (count=5 sum=0 min=NaN max=NaN bounds=[] counts=[5])"))

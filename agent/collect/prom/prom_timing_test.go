@@ -2,10 +2,19 @@ package prom
 
 import (
 	"bytes"
+	"compress/gzip"
+	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strconv"
 	"syscall"
 	"testing"
+
+	"github.com/causeway-agent/causeway/agent/signal"
 )
 
 // generated is a page of about n samples such as services show: of each 20 lines
@@ -80,4 +89,65 @@ func BenchmarkPage(b *testing.B) {
 	}
 	b.ReportMetric((cpu()-used)/float64(b.N)/float64(p.tally.Samples)*1e6, "cpu-s/Msample")
 	b.ReportMetric(float64(len(page))/float64(p.tally.Samples), "B/sample")
+}
+
+// discard is a Sink that keeps nothing.
+type discard struct{ items int }
+
+func (d *discard) Put(_ context.Context, b *signal.Batch) error {
+	d.items += b.Len()
+	return nil
+}
+
+// BenchmarkScrape scrapes 100,000 samples over HTTP. The CPU time is that of the
+// whole process, the server's included, which writes bytes that it has already.
+func BenchmarkScrape(b *testing.B) {
+	text := generated(100_000, 0)
+	for _, packed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("gzip=%v", packed), func(b *testing.B) {
+			body := text
+			if packed {
+				var z bytes.Buffer
+				w := gzip.NewWriter(&z)
+				w.Write(text)
+				w.Close()
+				body = z.Bytes()
+			}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+				if packed {
+					w.Header().Set("Content-Encoding", "gzip")
+				}
+				w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+				w.Write(body)
+			}))
+			defer server.Close()
+			c := Default()
+			c.Targets, c.Native = []Target{{URL: server.URL}}, "false"
+			s := New(c, Sources{}, slog.New(slog.DiscardHandler))
+			defer s.wires.close()
+			specs, _ := s.discover(nil)
+			var tg *target
+			for _, sp := range specs {
+				tg = s.newTarget(sp)
+			}
+			out := &discard{}
+			tg.scrape(b.Context(), out)
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			used := cpu()
+			for b.Loop() {
+				tg.scrape(b.Context(), out)
+			}
+			if st := tg.look(); !st.Up {
+				b.Fatal(st.Err)
+			}
+			b.ReportMetric((cpu()-used)/float64(b.N)/float64(tg.page.tally.Samples)*1e6, "cpu-s/Msample")
+			var m runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			b.ReportMetric(float64(m.HeapAlloc-uint64(len(text)+len(body)))/1e6, "MB-live")
+			b.ReportMetric(float64(m.Sys)/1e6, "MB-sys")
+		})
+	}
 }

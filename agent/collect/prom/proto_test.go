@@ -32,7 +32,7 @@ func histogramFamily(name string, h *dto.Histogram) *dto.MetricFamily {
 func protoSeed() []byte {
 	f := histogramFamily("n", &dto.Histogram{
 		SampleCount: proto.Uint64(7), SampleSum: proto.Float64(9), Schema: proto.Int32(2), ZeroThreshold: proto.Float64(0.001), ZeroCount: proto.Uint64(1),
-		PositiveSpan: []*dto.BucketSpan{{Offset: proto.Int32(-1), Length: proto.Uint32(2)}, {Offset: proto.Int32(2), Length: proto.Uint32(1)}},
+		PositiveSpan:  []*dto.BucketSpan{{Offset: proto.Int32(-1), Length: proto.Uint32(2)}, {Offset: proto.Int32(2), Length: proto.Uint32(1)}},
 		PositiveDelta: []int64{1, 2, -1}, CreatedTimestamp: &timestamppb.Timestamp{Seconds: 3},
 	})
 	b, err := proto.Marshal(f)

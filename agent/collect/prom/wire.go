@@ -20,6 +20,8 @@ import (
 
 // wires are the HTTP clients, one for each way of securing a connection.
 type wires struct {
+	dial func(ctx context.Context, network, address string) (net.Conn, error) // how tests reach targets; nil is the network
+
 	mu      sync.Mutex
 	clients map[TLS]*http.Client // guarded by mu
 }
@@ -36,10 +38,14 @@ func (w *wires) client(c TLS) (*http.Client, error) {
 	if err != nil {
 		return nil, &filesError{err}
 	}
+	dial := w.dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	}
 	client := &http.Client{
 		Transport: &http.Transport{
 			// No proxy: what is scraped is near, and its addresses are not for others.
-			DialContext:            (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			DialContext:            dial,
 			TLSHandshakeTimeout:    10 * time.Second,
 			MaxIdleConnsPerHost:    1,
 			IdleConnTimeout:        2 * time.Minute,
