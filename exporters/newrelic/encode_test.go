@@ -375,10 +375,11 @@ func TestLimits(t *testing.T) {
 		blk := signal.LogBlock{Stream: signal.InternStream(signal.Labels(labels...))}
 		blk.Append(1e18, 6, []byte(strings.Repeat(`"`, 200_000)), []byte(signal.Labels(labels...)))
 		blk.Append(1e18, 6, []byte(strings.Repeat("é", 200_000)), nil)
+		blk.Append(1e18, 6, []byte(strings.Repeat("\xff", 200_000)), nil) // each of them is three bytes there
 		blk.Append(1e18, 6, []byte("after"), nil)
 		l.Logs = append(l.Logs, blk)
 		_, lines, _, body, _ := take(t, config(api), l)
-		if len(lines) != 3 || len(lines[0].Message) != 128<<10 || len(lines[1].Message) != 128<<10 || lines[2].Message != "after" {
+		if len(lines) != 4 || len(lines[0].Message) != 128<<10 || len(lines[1].Message) != 128<<10 || len(lines[2].Message) < 128<<10-3 || lines[3].Message != "after" {
 			t.Errorf("%s: %d lines in %d bytes", api, len(lines), len(body))
 		}
 		e := &signal.Batch{Kind: signal.Event, Events: []signal.EventItem{{Time: 1e18, Title: long, Text: long, Labels: signal.Labels(labels...)}}}
@@ -390,6 +391,24 @@ func TestLimits(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A line is cut between two characters, and only if it is too long as it arrives.
+func TestMessage(t *testing.T) {
+	f := func(line, want string) {
+		t.Helper()
+		if got := message(line); got != want {
+			t.Errorf("%d bytes became %d, want %d", len(line), len(got), len(want))
+		}
+	}
+	whole, half := strings.Repeat("x", 128<<10), strings.Repeat("x", 64<<10)
+	f("", "")
+	f(whole, whole)
+	f(whole+"x", whole)
+	f(whole[1:]+"é", whole[1:])
+	f("\xff"+half+"é", "\xff"+half+"é")
+	f(whole[2:]+"\xff", whole[2:])
+	f(whole[3:]+"\xff", whole[3:]+"\xff")
 }
 
 // Lengths that outgrow the place left for them.
@@ -450,6 +469,9 @@ func FuzzAttributes(f *testing.F) {
 	f.Add("timestamp", "timestamp", "1", "attr.timestamp", "2")
 	f.Add("\xff", "\xff", "\xff", "ж", "\x00")
 	f.Add("host.name", "host.name", "a", "message", "b")
+	f.Add("\xfe", "\xff", "1", "\xfd", "2") // three that become one
+	f.Add("a_b", "a-b", "1", "a/b", "2")
+	f.Add("env", "k", "1", "env", "2") // env is a tag of the configuration
 	f.Fuzz(func(t *testing.T, name, k1, v1, k2, v2 string) {
 		labels := signal.Labels(k1, v1, k2, v2)
 		b := &signal.Batch{Kind: signal.Metric}

@@ -58,7 +58,7 @@ func (w *pen) eventRecord(own []ownTag, ev *signal.EventItem) {
 	if text == "" {
 		text = ev.Title
 	}
-	r := w.record(ev.Time, ev.Level, cut(text, mostLine))
+	r := w.record(ev.Time, ev.Level, message(text))
 	w.begin(0x32, mostLineAttrs-3)
 	w.add("", "newrelic.event.type", eventType(ev))
 	w.event(own, ev)
@@ -95,11 +95,11 @@ func (w *pen) event(own []ownTag, ev *signal.EventItem) {
 			break
 		}
 		rest = next
-		w.label(k, v, "")
+		w.label(k, v)
 	}
 	for i := range own {
 		if t := &own[i]; signal.Lookup(ev.Labels, t.key) == "" {
-			w.label(t.key, t.value, "")
+			w.label(t.key, t.value)
 		}
 	}
 }

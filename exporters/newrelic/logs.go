@@ -1,9 +1,9 @@
 package newrelic
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"strconv"
+	"unicode/utf8"
 
 	"github.com/causeway-agent/causeway/agent/signal"
 )
@@ -60,14 +60,14 @@ func (w *pen) stream(own []ownTag, labels string, tag byte) {
 			break
 		}
 		rest = next
-		w.label(k, v, "")
+		w.label(k, v)
 		if as := inLogs(k); as != "" && v != "" && signal.Lookup(labels, as) == "" && w.n < w.most {
 			w.add("", as, v)
 		}
 	}
 	for i := range own {
 		if t := &own[i]; signal.Lookup(labels, t.key) == "" && !isAlias(labels, t.key) {
-			w.label(t.key, t.value, "")
+			w.label(t.key, t.value)
 		}
 	}
 	if w.otlp {
@@ -99,7 +99,7 @@ func (w *pen) block(own []ownTag, blk *signal.LogBlock, from, to int) {
 		w.dst = append(w.dst, `{"timestamp":`...)
 		w.dst = strconv.AppendInt(w.dst, floorDiv(l.Time, 1e6), 10)
 		w.dst = append(w.dst, `,"message":`...)
-		w.dst = appendString(w.dst, cut(view(l.Text), mostLine))
+		w.dst = appendString(w.dst, message(view(l.Text)))
 		level := levelOf(l.Level)
 		if level == "" && len(l.Attrs) == 0 {
 			w.dst = append(w.dst, `},`...)
@@ -121,6 +121,20 @@ func (w *pen) block(own []ownTag, blk *signal.LogBlock, from, to int) {
 	w.dst = append(w.dst[:len(w.dst)-1], `]},`...)
 }
 
+// message returns a line, cut. A byte that is no UTF-8 will be three.
+func message(s string) string {
+	if s = cut(s, mostLine); len(s) <= mostLine/3 || utf8.ValidString(s) {
+		return s
+	}
+	size := 0
+	for i, r := range s {
+		if size += utf8.RuneLen(r); size > mostLine {
+			return s[:i]
+		}
+	}
+	return s
+}
+
 // lineAttrs appends a line's own labels; trace and span as New Relic calls them.
 func (w *pen) lineAttrs(set string) {
 	w.set = set
@@ -139,7 +153,7 @@ func (w *pen) lineAttrs(set string) {
 		case w.otlp && (k == signal.LabelTraceID && isID(v, 16) || k == signal.LabelSpanID && isID(v, 8)):
 			// It has a field of its own.
 		default:
-			w.label(k, v, "")
+			w.label(k, v)
 		}
 	}
 }
@@ -207,15 +221,20 @@ func (w *pen) record(time int64, level uint8, text string) (at int) {
 		w.dst = append(w.dst, 0x10, n)
 		w.dst = appendText(w.dst, 0x1a, levelOf(level))
 	}
-	if text != "" {
-		any := len(w.dst)
-		w.dst = appendText(w.dst, 0x0a, text) // AnyValue.string_value
-		n := uint64(len(w.dst) - any)
-		var room [binary.MaxVarintLen64 + 1]byte
-		head := appendVarint(room[:0], 0x2a, n)
-		w.dst = append(w.dst, head...)
-		copy(w.dst[any+len(head):], w.dst[any:any+int(n)])
-		copy(w.dst[any:], head)
+	switch n := uint64(len(text)); {
+	case n == 0:
+	case utf8.ValidString(text):
+		w.dst = appendVarint(w.dst, 0x2a, 1+uint64(sizeVarint(n))+n)
+		w.dst = append(appendVarint(w.dst, 0x0a, n), text...) // AnyValue.string_value
+	default:
+		var body, value int
+		w.dst, body = open(w.dst, 0x2a, wideMetric)
+		w.dst, value = open(w.dst, 0x0a, wideMetric)
+		for _, r := range text {
+			w.dst = utf8.AppendRune(w.dst, r)
+		}
+		w.dst, _ = shut(w.dst, value, wideMetric)
+		w.dst, _ = shut(w.dst, body, wideMetric)
 	}
 	return at
 }
@@ -227,7 +246,7 @@ func (w *pen) records(own []ownTag, blk *signal.LogBlock, from, to int) {
 	shared := w.n
 	for i := from; i < to; i++ {
 		l := blk.Line(i)
-		at := w.record(l.Time, l.Level, cut(view(l.Text), mostLine))
+		at := w.record(l.Time, l.Level, message(view(l.Text)))
 		w.begin(0x32, mostLineAttrs-shared)
 		if level := levelOf(l.Level); level != "" {
 			w.add("", "level", level)

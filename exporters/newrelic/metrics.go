@@ -2,6 +2,8 @@ package newrelic
 
 import (
 	"math"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/causeway-agent/causeway/agent/signal"
 )
@@ -107,6 +109,9 @@ func (w *points) sample(s *signal.Sample, name string) {
 	if name == "" {
 		return
 	}
+	if !utf8.ValidString(name) {
+		p.name = strings.ToValidUTF8(name, "\ufffd")
+	}
 	switch w.desc.Type {
 	case signal.Gauge:
 		w.point(&p)
@@ -184,7 +189,7 @@ func (w *points) point(p *point) {
 		w.keys = &w.sets[1-w.group]
 		w.keys.read(w.labels)
 	}
-	if get(w.keys.res, p.name) != "" {
+	if w.inResource(p.name) {
 		return // New Relic keeps no point of whose attributes one is called like itself
 	}
 	if !w.grouped || infra != w.infra || w.keys != group && !same(w.keys.res, group.res) {
@@ -202,22 +207,33 @@ func (w *points) point(p *point) {
 	w.written++
 }
 
+// inResource reports whether a group's attribute has this name.
+func (w *points) inResource(name string) bool {
+	for i := range w.own {
+		if w.own[i].key == name {
+			return true
+		}
+	}
+	return get(w.keys.res, name) != ""
+}
+
 // resource appends the attributes of the group that begins: its labels, the
 // tags of the configuration, and where all of it comes from.
 func (w *points) resource(tag byte) {
+	w.of = ""
 	w.begin(tag, mostAttrs*2/3)
 	for _, l := range w.keys.res {
-		w.label(l.k, l.v, "")
+		w.label(l.k, l.v)
 	}
 	if w.family != other { // of the group's, whichever of its metrics comes first
 		if name := get(w.keys.res, signal.LabelHost); name != "" && get(w.keys.res, signal.LabelHostID) == "" {
-			w.label(signal.LabelHostID, name, "") // without one there is no HOST
+			w.label(signal.LabelHostID, name) // without one there is no HOST
 		}
 	}
 	for i := range w.own {
 		// What a point has itself stands above what its group has.
 		if t := &w.own[i]; get(w.keys.res, t.key) == "" {
-			w.label(t.key, t.value, "")
+			w.label(t.key, t.value)
 		}
 	}
 	provider := "causeway"
@@ -237,15 +253,16 @@ func (w *points) attributes(tag byte, p *point) {
 		return
 	}
 	from := len(w.dst)
+	w.of = p.name
 	w.begin(tag, mostAttrs-w.inGroup-1) // and the percentile
 	for i := range w.keys.att {
 		if l := &w.keys.att[i]; l.k != w.skip {
-			w.label(l.k, l.v, p.name)
+			w.label(l.k, l.v)
 		}
 	}
 	w.tail = [2]int{from, len(w.dst)}
 	w.tailLabels, w.tailSkip, w.tailFamily, w.tailTag = w.labels, w.skip, w.family, tag
-	if odd {
+	if w.odd {
 		w.tail = [2]int{}
 	}
 }

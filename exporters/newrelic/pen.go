@@ -1,6 +1,11 @@
 package newrelic
 
-import "github.com/causeway-agent/causeway/agent/signal"
+import (
+	"strings"
+	"unicode/utf8"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
 
 // pen writes attributes, in JSON, each with a comma behind it, or as KeyValues
 // of OTLP.
@@ -10,11 +15,14 @@ type pen struct {
 	family family // whose names its labels get
 	lines  bool   // of lines and events: other keys are reserved, and any character may be in one
 
+	of string // the name of the point's metric
+
 	tag   byte // otlp: the field that the attributes are
 	n     int  // attributes written since begin
 	most  int
 	taken [8]string // keys since begin that are not their label's own
 	took  int
+	odd   bool      // a key since begin is not what its label's is everywhere
 	set   string    // the labels at hand,
 	keys  *labelSet // or the same in pieces
 }
@@ -76,18 +84,23 @@ func same(a, b []kv) bool {
 }
 
 // begin starts a set of at most most attributes.
-func (w *pen) begin(tag byte, most int) { w.tag, w.n, w.most, w.took = tag, 0, most, 0 }
+func (w *pen) begin(tag byte, most int) { w.tag, w.n, w.most, w.took, w.odd = tag, 0, most, 0, false }
 
 // label appends a label under the key it has at New Relic. Where two labels
 // come to the same key, the one whose own name it is counts, then the first.
-// metric is the name of a point's metric, which no attribute may have.
-func (w *pen) label(k, v, metric string) {
+// Nor may a point's attribute be called like its metric.
+func (w *pen) label(k, v string) {
 	key, prefix := k, ""
 	if !w.lines {
 		key = attribute(w.family, k)
 	}
+	if !utf8.ValidString(key) {
+		key = strings.ToValidUTF8(key, "\ufffd")
+	}
 	switch {
-	case w.lines && reservedInLogs(key), !w.lines && (reserved(key) || key == metric):
+	case key == w.of:
+		prefix, w.odd = "attr.", true
+	case w.lines && reservedInLogs(key), !w.lines && reserved(key):
 		prefix = "attr."
 	}
 	if v == "" || key == "" || w.n >= w.most {
@@ -148,10 +161,13 @@ func (w *pen) add(prefix, key, value string) {
 		w.dst = append(w.dst[:len(w.dst)-1], ':')
 	} else {
 		at, clean := len(w.dst), false
-		if w.dst, clean = appendKeyOf(w.dst, key); !clean && !w.take("", view(w.dst[at-len(prefix):])) {
-			w.dst = w.dst[:at-len(prefix)-1]
-			w.n--
-			return
+		if w.dst, clean = appendKeyOf(w.dst, key); !clean {
+			w.odd = true
+			if as := view(w.dst[at-len(prefix):]); as == w.of || !w.take("", as) {
+				w.dst = w.dst[:at-len(prefix)-1]
+				w.n--
+				return
+			}
 		}
 		w.dst = append(w.dst, '"', ':')
 	}
