@@ -117,7 +117,7 @@ func (w *writer) identify() {
 	w.id.read(w.desc.Labels)
 	if w.e.prometheus {
 		w.res = prometheusTarget
-		w.e.where.forPrometheus(&w.id)
+		w.e.where.forPrometheus(&w.id, cluster)
 		return
 	}
 	w.res = w.e.where.resourceOf(w.desc.Name, &w.id)

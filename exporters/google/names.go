@@ -113,12 +113,14 @@ func (r resource) said(key string, id *identity) bool {
 	case signal.LabelCluster:
 		return r == k8sNode || r == k8sPod || r == k8sContainer || r == k8sCluster || r == prometheusTarget
 	case signal.LabelNode:
-		return r == k8sNode
+		return r == k8sNode || r == k8sCluster // whose objects any node may read
 	case signal.LabelHost:
 		switch r {
+		case k8sCluster:
+			return true
 		case k8sNode:
 			return id.host == id.node
-		case k8sPod, k8sContainer, k8sCluster:
+		case k8sPod, k8sContainer:
 			return id.node != "" // which is the same by another name, and is kept
 		case genericNode, gceInstance:
 			return true

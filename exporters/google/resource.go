@@ -109,8 +109,15 @@ func (w *where) resourceOf(name string, id *identity) resource {
 }
 
 // forPrometheus fills job and instance, by which prometheus_target tells
-// series apart: a scraped series has both, others get the best there is.
-func (w *where) forPrometheus(id *identity) {
+// series apart: a scraped series has both, others get the best there is. An
+// object of the cluster is no node's, whichever read it.
+func (w *where) forPrometheus(id *identity, cluster bool) {
+	if cluster && id.instance == "" && id.pod == "" {
+		if id.instance = w.cluster; id.instance == "" {
+			id.instance = id.cluster
+		}
+		id.node, id.host = "", ""
+	}
 	switch {
 	case id.job != "":
 	case id.service != "":
