@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 	"strings"
@@ -31,14 +32,19 @@ const (
 	roleGone          // no longer in the cache
 )
 
-// cell is all that is known of one series of a page: 80 bytes, and its text.
+// cell is all that is known of one series of a page, in 64 bytes. Its text is
+// not kept, only its hash, which is most of what a cell would weigh otherwise,
+// and cold memory to compare with. That two of 100,000 series have one hash is as
+// likely as 1 in 4·10^9, and the second one would be taken for a repetition of
+// the first, and counted as one.
 type cell struct {
-	raw    string // name and labels as they stand in the page; the key
+	hash   uint64 // of name and labels as they stand in the page; the key
 	next   *cell  // what followed in the page before: nearly always what follows now
 	group  *group // of parts of a distribution
 	series signal.Series
 	value  float64 // last reading of a counter; count of a dist
 	start  int64   // when the counter was zero; of a gauge the last timestamp of its own
+	length uint32  // of the text that was hashed
 	seen   uint32  // page
 	slot   uint16  // in group
 	role   role
@@ -61,7 +67,8 @@ type page struct {
 	timed  bool // the page's timestamps count
 	most   int  // samples
 
-	cells    map[string]*cell
+	cells    map[uint64]*cell
+	seed     maphash.Seed
 	owner    map[signal.Series]*cell // counters and gauges by their Series
 	groups   map[signal.Series]*group
 	families map[string]*family
@@ -112,7 +119,7 @@ type tally struct {
 func newPage(t *spec, rules []*relabel.Config) *page {
 	p := &page{
 		labels: t.labels, rules: rules, honor: t.honorLabels, timed: t.honorTimestamps, most: t.maxSamples,
-		builder: labels.NewBuilder(labels.EmptyLabels()),
+		seed: maphash.MakeSeed(), builder: labels.NewBuilder(labels.EmptyLabels()),
 	}
 	p.forget()
 	return p
@@ -120,7 +127,7 @@ func newPage(t *spec, rules []*relabel.Config) *page {
 
 // forget empties the cache.
 func (p *page) forget() {
-	p.cells = map[string]*cell{}
+	p.cells = map[uint64]*cell{}
 	p.owner = map[signal.Series]*cell{}
 	p.groups = map[signal.Series]*group{}
 	p.families = map[string]*family{}
@@ -247,9 +254,9 @@ func (p *page) malformed(line []byte, err error) {
 
 // entry takes the first entry of b and returns its length.
 func (p *page) entry(b []byte, om bool) (int, error) {
-	if c := p.last.next; c != nil && len(b) > len(c.raw) && string(b[:len(c.raw)]) == c.raw && c.role != roleGone {
-		n := len(c.raw)
-		if b[n] == ' ' || b[n-1] == '}' {
+	if c := p.last.next; c != nil && c.role != roleGone && len(b) > int(c.length) {
+		n := int(c.length)
+		if (b[n] == ' ' || b[n-1] == '}') && maphash.Bytes(p.seed, b[:n]) == c.hash {
 			// Should labels follow after all, they are no number, and the line is
 			// looked at as one that is not known.
 			if pt, m, err := parsePoint(b[n:], om); err == nil {
@@ -281,14 +288,14 @@ func (p *page) entry(b []byte, om bool) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	c := p.cells[string(series)]
+	c := p.cells[maphash.Bytes(p.seed, series)]
 	if c == nil {
 		name, pairs, err := parseSeries(series, p.pairs[:0])
 		if err != nil {
 			return 0, err
 		}
 		p.pairs = pairs[:0]
-		c = p.learn(string(series), name, pairs)
+		c = p.learn(series, name, pairs)
 	}
 	return skip + len(series) + n, p.take(c, pt)
 }
@@ -330,13 +337,9 @@ func (p *page) declare(name []byte, s sort) error {
 }
 
 // learn makes the cell of a series that is not known.
-func (p *page) learn(raw, name string, pairs []pair) *cell {
+func (p *page) learn(raw []byte, name string, pairs []pair) *cell {
 	f, base, suffix := familyOf(p.families, name)
-	c := &cell{raw: raw}
-	p.cells[raw] = c
-	if p.good == p.number-1 {
-		c.start = p.before // it was not in the page before: it began since
-	}
+	c := p.newCell(raw)
 	part := ""
 	switch f.sort {
 	case counter:
@@ -388,6 +391,16 @@ func (p *page) learn(raw, name string, pairs []pair) *cell {
 	return c
 }
 
+// newCell puts a cell for what stands in the page into the cache.
+func (p *page) newCell(raw []byte) *cell {
+	c := &cell{hash: maphash.Bytes(p.seed, raw), length: uint32(len(raw))}
+	p.cells[c.hash] = c
+	if p.good == p.number-1 {
+		c.start = p.before // it was not in the page before: it began since
+	}
+	return c
+}
+
 // own makes c the one line of its Series, unless this page has another one. A
 // cell that this page has not had is replaced: a target may write the same
 // labels in another order each time.
@@ -405,7 +418,7 @@ func (p *page) own(c *cell) {
 
 // retire takes c out of the cache. Others may still name it as their next.
 func (p *page) retire(c *cell) {
-	delete(p.cells, c.raw)
+	delete(p.cells, c.hash)
 	if p.owner[c.series] == c {
 		delete(p.owner, c.series)
 	}

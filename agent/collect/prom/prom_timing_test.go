@@ -146,8 +146,13 @@ func BenchmarkScrape(b *testing.B) {
 			var m runtime.MemStats
 			runtime.GC()
 			runtime.ReadMemStats(&m)
-			b.ReportMetric(float64(m.HeapAlloc-uint64(len(text)+len(body)))/1e6, "MB-live")
-			b.ReportMetric(float64(m.Sys)/1e6, "MB-sys")
+			pages := len(text)
+			if packed {
+				pages += len(body)
+			}
+			b.ReportMetric(float64(int(m.HeapAlloc)-pages)/1e6, "MB-live")
+			b.ReportMetric(float64(len(tg.page.owner)+len(tg.page.groups)), "series")
+			runtime.KeepAlive(s)
 		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"math"
 
@@ -155,17 +156,15 @@ func (p *page) protoMetric(name []byte, m *dto.Metric) error {
 	return p.take(c, pt)
 }
 
-// protoCell finds or makes the cell of a metric. Its key cannot be one of the
-// text formats', which have no NUL in a name.
+// protoCell finds or makes the cell of a metric.
 func (p *page) protoCell(name []byte, set []*dto.LabelPair) (*cell, error) {
 	p.key = append(append(p.key[:0], name...), 0)
 	for _, l := range set {
 		p.key = signal.AppendLabel(p.key, l.GetName(), l.GetValue())
 	}
-	if c := p.cells[string(p.key)]; c != nil {
+	if c := p.cells[maphash.Bytes(p.seed, p.key)]; c != nil {
 		return c, nil
 	}
-	raw := string(p.key)
 	pairs := p.pairs[:0]
 	for i, l := range set {
 		for _, before := range set[:i] {
@@ -180,13 +179,10 @@ func (p *page) protoCell(name []byte, set []*dto.LabelPair) (*cell, error) {
 	p.pairs = pairs[:0]
 	f := p.families[string(name)]
 	if f == nil || f.sort != histogram && f.sort != summary {
-		return p.learn(raw, string(name), pairs), nil
+		return p.learn(p.key, string(name), pairs), nil
 	}
-	c := &cell{raw: raw, role: roleDist}
-	p.cells[raw] = c
-	if p.good == p.number-1 {
-		c.start = p.before
-	}
+	c := p.newCell(p.key)
+	c.role = roleDist
 	labels, as, keep := p.relabel(string(name), "", "", 0, pairs, true)
 	if !keep {
 		c.role = roleDropped
