@@ -10,12 +10,9 @@ import (
 	"github.com/causeway-agent/causeway/agent/signal"
 )
 
-// Labels of a stream that the tailer and the enricher set for the hub alone; they
-// are not stored.
-const (
-	labelParse = "causeway.log.parse" // the form of its lines, as process.parse names it
-	labelSkip  = "causeway.log.skip"  // "true": nobody wants its lines
-)
+// labelSkip is a label of a stream that the enricher sets for the hub alone, as it
+// does signal.LabelParse: "true" says that nobody wants its lines. Neither is stored.
+const labelSkip = "causeway.log.skip"
 
 // streamEntry is what is known of one stream.
 type streamEntry struct {
@@ -85,7 +82,7 @@ func (h *Hub) refreshStreamLocked(e *streamEntry, raw signal.Stream, version uin
 	e.version = version
 	e.skip = signal.Lookup(labels, labelSkip) == "true"
 	e.format = logline.None
-	if name := signal.Lookup(labels, labelParse); name != "" {
+	if name := signal.Lookup(labels, signal.LabelParse); name != "" {
 		// What nobody can parse stays as it is; package kube says so of an annotation.
 		e.format, _ = logline.ParseFormat(name)
 	} else if signal.Lookup(labels, signal.LabelPodUID) != "" || signal.Lookup(labels, signal.LabelContainerID) != "" {
@@ -96,12 +93,12 @@ func (h *Hub) refreshStreamLocked(e *streamEntry, raw signal.Stream, version uin
 
 // stored returns a label set without what is for the hub alone.
 func stored(labels string) string {
-	if signal.Lookup(labels, labelParse) == "" && signal.Lookup(labels, labelSkip) == "" {
+	if signal.Lookup(labels, signal.LabelParse) == "" && signal.Lookup(labels, labelSkip) == "" {
 		return labels
 	}
 	var kept []byte
 	for k, v := range signal.Walk(labels) {
-		if k != labelParse && k != labelSkip {
+		if k != signal.LabelParse && k != labelSkip {
 			kept = signal.AppendLabel(kept, k, v)
 		}
 	}

@@ -51,6 +51,7 @@ const (
 	markerHead = "[redacted:"
 	lineMarker = markerHead + "line]"
 
+	mostName     = 40  // bytes of a marker's name
 	mostPasses   = 8   // what was redacted may, in theory, make a secret of its neighbours
 	mostKeyLines = 400 // lines of one private key: 16384 bits take 200
 )
@@ -67,7 +68,8 @@ type word struct {
 type head struct{ word, offset int }
 
 // finder looks at the place in a line where a word stands, and returns what is to
-// be replaced; from == to for nothing.
+// be replaced; from == to for nothing. It is not asked again before to: without
+// that a line of 1 MiB of words would be read once for each of them.
 type finder func(line []byte, at, n int) (from, to int, how manner)
 
 // manner is how a span is replaced.
@@ -148,6 +150,7 @@ type scanner struct {
 	hit   bool // probe: something may be here
 	spans []span
 
+	until   []int // by finder: the place before which it is not asked again
 	tried   []int // by own pattern: 1 + the last line it was tried on
 	one     [1]signal.Line
 	out     []byte
@@ -175,16 +178,18 @@ func (s *scanner) scan(text []byte, lines []signal.Line) {
 	s.line, s.cards = 0, 0
 	s.tried = slices.Grow(s.tried[:0], len(s.r.own))[:len(s.r.own)]
 	clear(s.tried)
+	s.until = slices.Grow(s.until[:0], len(s.r.finders))[:len(s.r.finders)]
+	clear(s.until)
 	s.walk()
 	if s.r.ats {
 		s.line = 0
-		for at := 0; ; at++ {
+		for at := 0; at < len(text); {
 			i := bytes.IndexByte(text[at:], '@')
 			if i < 0 {
 				break
 			}
 			at += i
-			s.address(at)
+			at = max(at+1, s.address(at))
 		}
 	}
 	for i := range s.r.own {
@@ -280,7 +285,11 @@ func (s *scanner) word(h head, p int) {
 		s.try(-1-w.find, s.line)
 		return
 	}
+	if at < s.until[w.find] {
+		return
+	}
 	from, to, how := s.r.finders[w.find](s.text[lo:hi:hi], at-lo, len(w.text))
+	s.until[w.find] = lo + to
 	if from < to {
 		s.spans = append(s.spans, span{s.line, lo + from, lo + to, w.name, how})
 	}
@@ -316,14 +325,14 @@ func (s *scanner) digits(p int) {
 	})
 }
 
-// address looks at an @.
-func (s *scanner) address(p int) {
+// address looks at an @, and returns how far there is no other one to look at.
+func (s *scanner) address(p int) int {
 	lo, hi := s.bounds(p)
 	if p < lo || p >= hi {
-		return
+		return 0
 	}
 	if s.hit = true; s.probe {
-		return
+		return len(s.text)
 	}
 	name := nameURL
 	from, to := urlPassword(s.text[lo:hi:hi], p-lo)
@@ -334,6 +343,7 @@ func (s *scanner) address(p int) {
 	if from < to {
 		s.spans = append(s.spans, span{s.line, lo + from, lo + to, name, plain})
 	}
+	return lo + to
 }
 
 // try applies an own pattern to a line, once.
@@ -475,8 +485,8 @@ func (s *scanner) merge(line []byte, spans []span, base int) []span {
 	merged := s.merged[:0]
 	for _, sp := range spans {
 		sp.from, sp.to = sp.from-base, sp.to-base
-		for _, m := range s.markers {
-			if m[0] < sp.to && sp.from < m[1] && (m[0] < sp.from || sp.to < m[1]) {
+		for _, m := range touching(s.markers, sp) {
+			if m[0] < sp.from || sp.to < m[1] {
 				sp.from, sp.to, sp.how = min(sp.from, m[0]), max(sp.to, m[1]), plain
 			}
 		}
@@ -494,16 +504,24 @@ func (s *scanner) merge(line []byte, spans []span, base int) []span {
 	kept := merged[:0]
 	for _, sp := range merged {
 		text := sp.to - sp.from
-		for _, m := range s.markers {
-			if sp.from <= m[0] && m[1] <= sp.to {
-				text -= m[1] - m[0]
-			}
+		for _, m := range touching(s.markers, sp) {
+			text -= m[1] - m[0]
 		}
 		if text > 0 {
 			kept = append(kept, sp)
 		}
 	}
 	return kept
+}
+
+// touching returns the markers that have a byte in common with sp.
+func touching(markers [][2]int, sp span) [][2]int {
+	first, _ := slices.BinarySearchFunc(markers, sp.from, func(m [2]int, at int) int { return cmp.Compare(m[1], at+1) })
+	last := first
+	for last < len(markers) && markers[last][0] < sp.to {
+		last++
+	}
+	return markers[first:last]
 }
 
 // markers appends where markers stand in a line.
@@ -528,7 +546,7 @@ func (r *redactor) marker(p []byte) int {
 	if !ok {
 		return 0
 	}
-	end := bytes.IndexByte(name, ']')
+	end := bytes.IndexByte(name[:min(len(name), mostName+1)], ']')
 	if end < 0 || !slices.Contains(r.names, string(name[:end])) && string(name[:end]) != "line" {
 		return 0
 	}

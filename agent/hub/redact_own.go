@@ -37,7 +37,7 @@ func parseOwn(item string) (name string, re *regexp.Regexp, err error) {
 	if !ok {
 		return "", nil, fmt.Errorf("%q is neither default nor name=REGEXP", item)
 	}
-	if name == "" || len(name) > 40 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+	if name == "" || len(name) > mostName || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return "", nil, fmt.Errorf("the name %q must be of 1 to 40 small letters, digits, _ and -: it stands in [redacted:…]", name)
 	}
 	if name == "line" || slices.Contains(packNames(), name) {

@@ -113,11 +113,11 @@ func jwt(line []byte, at, _ int) (int, int, manner) {
 	const least = 10 // bytes of a part: {"alg":1} are 12
 	header := run(line, at, dashed)
 	if header-at < least || header == len(line) || line[header] != '.' {
-		return 0, 0, plain
+		return header, header, plain
 	}
 	body := run(line, header+1, dashed)
 	if body == len(line) || line[body] != '.' || body-header-1 < least && body != header+1 {
-		return 0, 0, plain
+		return header, header, plain
 	}
 	end := run(line, body, dotted)
 	for line[end-1] == '.' {
@@ -266,7 +266,7 @@ func behindEscape(line []byte, from int) int {
 // urlPassword finds the password in scheme://user:password@host, by its @. A
 // password may have an @ itself: the last one before the host counts.
 func urlPassword(line []byte, at int) (from, to int) {
-	const mostUserinfo = 512
+	const mostUserinfo = 256
 	colon, begin := -1, -1
 	for i := at - 1; i >= 0 && at-i <= mostUserinfo; i-- {
 		c := line[i]

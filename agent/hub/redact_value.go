@@ -79,7 +79,7 @@ func valueBehind(line []byte, at, end int) (v value, ok bool) {
 		return v, false
 	}
 	begin := at
-	for begin > 0 && dashed(line[begin-1]) {
+	for begin > 0 && at-begin < 64 && dashed(line[begin-1]) {
 		begin--
 	}
 	if bytes.HasSuffix(line[:begin], []byte(markerHead)) {
@@ -184,7 +184,7 @@ func bare(line []byte, i int) int {
 	for i < len(line) {
 		c := line[i]
 		if bytes.HasPrefix(line[i:], []byte(markerHead)) {
-			if n := bytes.IndexByte(line[i:], ']'); n > 0 {
+			if n := bytes.IndexByte(line[i:min(len(line), i+len(markerHead)+mostName+1)], ']'); n > 0 {
 				i += n + 1
 				from = i
 				continue
