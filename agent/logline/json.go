@@ -162,9 +162,17 @@ func (p *Parser) object(b []byte, i int, in role) int {
 			return -1
 		}
 		lo := i + 1
-		hi, escaped := stringEnd(b, lo)
+		hi, escaped := lo, false
+		for hi < len(b) && b[hi] != '"' && b[hi] != '\\' { // keys are short, and the same ones come again
+			hi++
+		}
 		if hi >= len(b) {
 			return -1
+		}
+		if b[hi] == '\\' {
+			if hi, escaped = stringEnd(b, lo); hi >= len(b) {
+				return -1
+			}
 		}
 		key := b[lo:hi]
 		if i = hi + 1; i < len(b) && b[i] != ':' {
@@ -185,7 +193,12 @@ func (p *Parser) object(b []byte, i int, in role) int {
 		if i = skipSpace(b, i+1); i >= len(b) {
 			return -1
 		}
-		if i = p.value(b, i, m, in); i < 0 {
+		if b[i] == '"' && m.role == idle { // nearly always
+			if i, _ = stringEnd(b, i+1); i >= len(b) {
+				return -1
+			}
+			i++
+		} else if i = p.value(b, i, m, in); i < 0 {
 			return -1
 		}
 		if i < len(b) && b[i] != ',' {

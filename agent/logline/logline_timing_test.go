@@ -1,6 +1,8 @@
 package logline
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"syscall"
 	"testing"
 	"time"
@@ -58,6 +60,25 @@ func BenchmarkParse(b *testing.B) {
 			perLine(b, []string{c.line}, func(line []byte) { p.Parse(line, at, nil) })
 		})
 	}
+}
+
+// BenchmarkParseJSONMixed reads lines whose parts have different lengths, so
+// that the processor cannot learn them.
+func BenchmarkParseJSONMixed(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	text := "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz"
+	word := func(n int) string { return text[:n/2+rng.IntN(n)] }
+	lines := make([]string, 2000)
+	size := 0
+	for i := range lines {
+		lines[i] = fmt.Sprintf(`{"time":"2026-11-23T13:21:01.%09dZ","level":%q,"logger":"app.%s","msg":"request %s","method":"GET","path":"/api/%s","status":%d,"bytes":%d,"duration_ms":%.3f,"user":%q,"pod":"shop-%d"}`,
+			rng.IntN(1e9), []string{"INFO", "WARN", "DEBUG", "ERROR"}[rng.IntN(4)], word(6), word(8), word(20), 200+rng.IntN(300), rng.IntN(10000), rng.Float64()*100,
+			word(8), rng.IntN(100))
+		size += len(lines[i])
+	}
+	b.ReportMetric(float64(size)/float64(len(lines)), "B/line")
+	p := NewParser(Auto)
+	perLine(b, lines, func(line []byte) { p.Parse(line, at, nil) })
 }
 
 func BenchmarkContinues(b *testing.B) {

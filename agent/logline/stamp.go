@@ -1,6 +1,7 @@
 package logline
 
 import (
+	"encoding/binary"
 	"math"
 	"strconv"
 	"time"
@@ -33,20 +34,23 @@ func (d date) unix() (s int64, ok bool) {
 	if uint(d.month-1) > 11 || uint(d.hour) > 23 || uint(d.min) > 59 || uint(d.sec) > 60 || d.year < 1970 || d.year > lastYear {
 		return 0, false
 	}
-	before := [...]int{0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365}
 	leap := d.year%4 == 0 && (d.year%100 != 0 || d.year%400 == 0)
-	most := before[d.month] - before[d.month-1]
-	if leap && d.month == 2 {
-		most++
+	most := 30 + (d.month^d.month>>3)&1
+	if d.month == 2 {
+		if most = 28; leap {
+			most = 29
+		}
 	}
 	if d.day < 1 || d.day > most {
 		return 0, false
 	}
-	y := d.year - 1 // whole years before this one
-	days := y*365 + y/4 - y/100 + y/400 - 719162 + before[d.month-1] + d.day - 1
-	if leap && d.month > 2 {
-		days++
+	// Years begin in March here, so that a leap day is the last of its year;
+	// from March on months have 31 30 31 30 31 days, and again.
+	y, m := d.year, d.month-3
+	if m < 0 {
+		y, m = y-1, m+12
 	}
+	days := y*365 + y/4 - y/100 + y/400 + (153*m+2)/5 + d.day - 719469
 	return int64(days)*day + int64(d.hour*3600+d.min*60+d.sec), true
 }
 
@@ -120,12 +124,41 @@ func fraction(b []byte) (ns int64, n int) {
 	if len(b) < 2 || b[0] != '.' && b[0] != ',' || !isDigit(b[1]) {
 		return 0, 0
 	}
-	unit := second
-	for n = 1; n < len(b) && isDigit(b[n]); n++ {
-		unit /= 10
-		ns += int64(b[n]-'0') * unit
+	n = 1
+	if len(b) >= 9 {
+		if v, ok := eightDigits(binary.LittleEndian.Uint64(b[1:])); ok {
+			ns, n = v*10, 9
+			if len(b) == 9 || !isDigit(b[9]) {
+				return ns, n
+			}
+			ns += int64(b[9] - '0')
+			for n = 10; n < len(b) && isDigit(b[n]); {
+				n++
+			}
+			return ns, n
+		}
+	}
+	for ; n < len(b) && isDigit(b[n]); n++ { // less than eight
+		ns = ns*10 + int64(b[n]-'0')
+	}
+	for i := n; i < 10; i++ {
+		ns *= 10
 	}
 	return ns, n
+}
+
+// eightDigits returns the number that eight digits stand for, the first of
+// which is the lowest byte of w.
+func eightDigits(w uint64) (v int64, ok bool) {
+	const zeros, tops = 0x3030303030303030, 0xf0f0f0f0f0f0f0f0
+	if w&tops != zeros || (w+0x0606060606060606)&tops != zeros {
+		return 0, false
+	}
+	w -= zeros
+	w = w*10 + w>>8 // pairs
+	const mask = 0x000000ff000000ff
+	w = (w&mask*(100+1000000<<32) + w>>16&mask*(1+10000<<32)) >> 32
+	return int64(w), true
 }
 
 // zone reads Z, +01:00, -0700, +02 at the start of b, or the same or a name
