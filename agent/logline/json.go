@@ -131,13 +131,14 @@ type found struct {
 	timeRank  uint8
 	levelRank uint8
 	ids       ids
+	clock     *clock
 }
 
 // json reads an object. Of its text only what we look for is checked beyond
 // where members begin and end; a line that encoding/json would refuse may be read.
 func (p *Parser) json(line []byte, at int64) (r Record, ok bool) {
 	f := &p.found
-	*f = found{at: at, level: unknown}
+	*f = found{at: at, level: unknown, clock: &p.clock}
 	i := skipSpace(line, 0)
 	if i >= len(line) || line[i] != '{' {
 		return Record{Level: unknown}, false
@@ -264,7 +265,7 @@ func (f *found) text(v []byte, m member) {
 		if m.rank < f.timeRank {
 			return
 		}
-		if t := stampIn(v, f.at); t != 0 {
+		if t := f.clock.stampIn(v, f.at); t != 0 {
 			f.time, f.timeRank = t, m.rank
 		}
 	case roleLevel, roleShortLevel:
@@ -349,8 +350,8 @@ func (f *found) parts(v []byte, m member) {
 
 // stampIn reads a string that is a stamp and, behind a space, perhaps more, as
 // Go prints a time.Time.
-func stampIn(v []byte, at int64) int64 {
-	ns, end := isoAt(v)
+func (c *clock) stampIn(v []byte, at int64) int64 {
+	ns, end := c.iso(v)
 	if end == 0 {
 		ns, end = stampAt(v, at)
 	}

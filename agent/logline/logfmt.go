@@ -9,7 +9,7 @@ import "bytes"
 // if there are two and one of them is a stamp, a severity or a message.
 func (p *Parser) logfmt(b []byte, at int64, strict bool) (r Record, ok bool) {
 	f := &p.found
-	*f = found{at: at, level: unknown}
+	*f = found{at: at, level: unknown, clock: &p.clock}
 	pairs, message := 0, false
 	i := skipBlank(b, 0)
 	for i < len(b) {
@@ -62,7 +62,7 @@ func (p *Parser) logfmtPair(key, v []byte) {
 		}
 	case roleTime:
 		if m.rank >= f.timeRank {
-			if t := stampIn(v, f.at); t != 0 {
+			if t := f.clock.stampIn(v, f.at); t != 0 {
 				f.time, f.timeRank = t, m.rank
 			}
 		}

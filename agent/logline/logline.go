@@ -102,6 +102,7 @@ type Parser struct {
 	format Format
 	guess  guess // of Auto
 	fields fields
+	clock  clock
 	found  found
 	plain  [256]byte // a key or a value of JSON without its escapes
 }

@@ -28,10 +28,15 @@ func TestFormatsHaveNames(t *testing.T) {
 
 // TestStamps holds stamps and what is made of them, seen from 2026-11-23T13:21:40Z.
 func TestStamps(t *testing.T) {
+	var remembered clock
 	f := func(in, want string) {
 		t.Helper()
 		got := "-"
-		if ns := stampIn([]byte(in), at); ns != 0 {
+		ns := remembered.stampIn([]byte(in), at)
+		if again, fresh := remembered.stampIn([]byte(in), at), new(clock).stampIn([]byte(in), at); again != ns || fresh != ns {
+			t.Errorf("%q: %d, then %d, and %d by a fresh clock", in, ns, again, fresh)
+		}
+		if ns != 0 {
 			got = time.Unix(0, ns).UTC().Format(time.RFC3339Nano)
 		}
 		if got != want {
@@ -511,7 +516,7 @@ func FuzzJSONAgrees(f *testing.F) {
 		if !ok {
 			t.Fatalf("%q is an object", line)
 		}
-		want := found{at: at, level: unknown}
+		want := found{at: at, level: unknown, clock: new(clock)}
 		members(t, line, func(key string, value json.RawMessage) {
 			m := topMember(key)
 			if value[0] == '{' && (m.role == roleTime || m.role >= roleLogObject && m.role <= roleDatadogObject) {

@@ -284,6 +284,40 @@ func isoAt(b []byte) (ns int64, end int) {
 	return d.finish(b, 19)
 }
 
+// clock remembers the minute of the last stamp: the next one lies in the same,
+// nearly always.
+type clock struct {
+	minute [16]byte // as it was written
+	start  int64    // Unix seconds, 0 if none is remembered
+}
+
+// iso is isoAt.
+func (c *clock) iso(b []byte) (ns int64, end int) {
+	if len(b) < 20 || b[16] != ':' {
+		return isoAt(b)
+	}
+	sec := two(b[17:])
+	if c.start == 0 || c.minute != [16]byte(b) {
+		start, end := isoAt(b[:19])
+		if end == 0 || start <= 0 || sec > 59 {
+			return isoAt(b)
+		}
+		c.minute, c.start = [16]byte(b), start/second-int64(sec)
+	}
+	if sec > 59 {
+		return isoAt(b)
+	}
+	if b[19] == 'Z' && len(b) == 20 {
+		return (c.start + int64(sec)) * second, 20
+	}
+	frac, w := fraction(b[19:])
+	offset, z, known := zone(b[19+w:])
+	if !known {
+		return 0, 19 + w + z
+	}
+	return (c.start+int64(sec)-offset)*second + frac, 19 + w + z
+}
+
 // stampAt reads any of the stamps that programs put in front of their lines:
 //
 //	2026-11-23T13:21:01.123Z   2026/11/23 13:21:01   1795440061.123   1795440061123
