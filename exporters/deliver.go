@@ -46,6 +46,7 @@ type Delivery struct {
 
 	gate gate
 	fit  fitter
+	thin thinner // of the one sender that Limits.Ordered leaves
 }
 
 // Stats accounts for every item a Delivery took from its queue:
@@ -344,6 +345,9 @@ func (s *Stats) book(b spool.Books) {
 // send gives every item of p a fate. It returns an error only when ctx ends
 // first; then the parcel stays unacknowledged and comes back after a restart.
 func (d *Delivery) send(ctx, sending context.Context, p *parcel) error {
+	if lim := d.Exporter.Limits(); lim.Spacing > 0 {
+		d.thin.out(p, lim.Spacing.Milliseconds())
+	}
 	work := []Range{{0, len(p.fate)}} // the last one is next
 	refusals := 0                     // in a row, without an accepted request between
 	for len(work) > 0 {
@@ -432,7 +436,7 @@ var errAhead = errors.New("its time is further ahead of the clock than the vendo
 // time by now, decides on those before it, and returns the rest behind it.
 func (d *Delivery) expire(p *parcel, r Range) (run, rest Range) {
 	lim := d.Exporter.Limits()
-	if lim.MaxAge == 0 && lim.Future == 0 {
+	if lim.MaxAge == 0 && lim.Future == 0 && lim.Spacing == 0 {
 		return r, Range{}
 	}
 	oldest, newest := int64(math.MinInt64), int64(math.MaxInt64)

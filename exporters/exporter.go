@@ -71,6 +71,11 @@ type Limits struct {
 	Future   time.Duration // the vendor refuses items further ahead of the clock; 0: never
 	Ordered  bool          // items of a series must arrive in time order: one lane, one request at a time
 
+	// Spacing is how far apart the points of a series must be at least; 0: as
+	// near as they come. Gauges and running totals that come sooner are left out,
+	// booked as unsupported: the next one says as much. It needs Ordered.
+	Spacing time.Duration
+
 	// Idempotent means that a request sent twice leaves no trace in the vendor's
 	// data. It changes nothing in what Delivery does, only how a repetition is
 	// booked.
