@@ -195,6 +195,23 @@ func (v *Vendor) Has(writer string, seq int64) bool {
 	return b != nil && seq < int64(len(b.items)) && b.items[seq].came > 0
 }
 
+// Lines returns the numbers of w's lines that came, and how often one came
+// where a reader would see it again.
+func (v *Vendor) Lines(w *Writer) (seqs map[int64]bool, again int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	seqs = map[int64]bool{}
+	if b := v.lines[w.Name]; b != nil {
+		for i, it := range b.items {
+			if it.came > 0 {
+				seqs[int64(i)] = true
+				again += int(it.visible)
+			}
+		}
+	}
+	return seqs, again
+}
+
 // Metrics returns how many different values of metrics have come, and how many
 // came again with another value.
 func (v *Vendor) Metrics() (values, changed int64) {
