@@ -173,11 +173,14 @@ KUBERNETESCLUSTER prod prod
 KUBERNETES_DAEMONSET prod:default:agent agent
 KUBERNETES_DEPLOYMENT prod:default:web web
 KUBERNETES_NAMESPACE prod:default default
-KUBERNETES_NODE prod:n1 n1
 KUBERNETES_POD prod:default:web-0 web-0
 `
 	if got.String() != want {
 		t.Errorf("by OTLP:\n%s\nwant\n%s", got.String(), want)
+	}
+	_, _, events, _, _ := take(t, tagged("otlp"), read(t, signal.Event, "events"))
+	if got := fmt.Sprint(nrintake.EventEntities(events)); got != "[KUBERNETES_POD prod:default:web-1 web-1]" {
+		t.Errorf("events: %s", got)
 	}
 	m, _, _, _, _ = take(t, tagged("sdk"), b)
 	if e := nrintake.Entities(m); len(e) != 0 {
@@ -275,6 +278,45 @@ func TestNames(t *testing.T) {
 	f(`system.network.io{device="mine",network.interface.name="eth0"} counter - 9 + T`, "system.network.io device=mine count 1")
 	f(`app.up{type="x"} gauge - 1 T`+"\n"+`app.up{type="x"} gauge - 2 T`+"\n"+`type{type="x"} gauge - 3 T`, "app.up type=x gauge 1; app.up type=x gauge 2; type attr.type=x gauge 3")
 	f(`host.name{host.name="x"} gauge - 1 T`, "")
+}
+
+// Identity, row by row: the attribute that an entity is made or tagged by, and
+// the tag, which is called after the field of New Relic's own K8s…Samples
+// (nri-kubernetes' field names) that says the same.
+func TestIdentity(t *testing.T) {
+	for _, row := range [][3]string{
+		{signal.LabelCluster, "k8s.cluster.name", "k8s.clusterName"},
+		{signal.LabelNamespace, "k8s.namespace.name", "k8s.namespaceName"},
+		{signal.LabelNode, "k8s.node.name", "k8s.nodeName"},
+		{signal.LabelPod, "k8s.pod.name", "k8s.podName"},
+		{signal.LabelK8sContainer, "k8s.container.name", "k8s.containerName"},
+		{signal.LabelDeployment, "k8s.deployment.name", "k8s.deploymentName"},
+		{signal.LabelDaemonSet, "k8s.daemonset.name", "k8s.daemonsetName"},
+		{signal.LabelStatefulSet, "k8s.statefulset.name", "k8s.statefulsetName"},
+		{signal.LabelReplicaSet, "k8s.replicaset.name", "k8s.replicasetName"},
+		{signal.LabelJob, "k8s.job.name", "k8s.jobName"},
+		{signal.LabelCronJob, "k8s.cronjob.name", "k8s.cronjobName"},
+		{signal.LabelHost, "host.name", ""},
+		{signal.LabelHostID, "host.id", ""},
+		{signal.LabelContainerID, "container.id", ""},
+		{signal.LabelImage, "container.image.name", ""},
+		{signal.LabelEnv, "deployment.environment.name", ""},
+		{signal.LabelVersion, "service.version", ""},
+		{signal.LabelCloudProvider, "cloud.provider", ""},
+		{signal.LabelCloudProject, "cloud.account.id", ""},
+		{signal.LabelCloudRegion, "cloud.region", ""},
+		{signal.LabelCloudZone, "cloud.availability_zone", ""},
+	} {
+		for _, name := range []string{"system.uptime", "container.uptime", "kube_pod_info", "app.up"} {
+			if got := attribute(familyOf(name), row[0]); got != row[1] || !isResource(got) {
+				t.Errorf("%s of %s became %s, want %s", row[0], name, got, row[1])
+			}
+		}
+		parts := strings.Split(row[1], ".")
+		if tag := "k8s." + parts[1] + "Name"; row[2] != "" && tag != row[2] {
+			t.Errorf("%s is tagged %s", row[1], row[2])
+		}
+	}
 }
 
 func TestHostHasAnID(t *testing.T) {

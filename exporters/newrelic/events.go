@@ -10,15 +10,15 @@ import (
 // flat objects, or as log records of OTLP. An event has
 //
 //	eventType       KubernetesEvent, ServiceCheck, CausewayEvent; as a log
-//	                record: newrelic.event.type
+//	                record: newrelic.event.type, OtlpInfrastructureEvent for the first
 //	timestamp       milliseconds
-//	title, text, source, level, count, event.id
+//	title, text, source, level, count, event.id; of Kubernetes: category, event.source.host
 //	check, status   of a service check: its name, and ok, warning, critical, unknown
 //	others          its labels, under their own names
 //
 // An event without title and text that is no check is skipped.
 func (e *events) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, next, skipped int) {
-	w := pen{dst: dst, otlp: e.otlp, lines: true}
+	w := pen{dst: dst, otlp: e.otlp, lines: true, events: true}
 	start := len(dst)
 	if !w.otlp {
 		w.dst = append(w.dst, '[')
@@ -32,7 +32,7 @@ func (e *events) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, n
 		case e.otlp:
 			w.eventRecord(e.own, ev)
 		default:
-			w.dst = append(append(append(w.dst, `{"eventType":"`...), eventType(ev)...), `","timestamp":`...)
+			w.dst = append(append(append(w.dst, `{"eventType":"`...), eventType(ev, false)...), `","timestamp":`...)
 			w.dst = append(strconv.AppendInt(w.dst, floorDiv(ev.Time, 1e6), 10), ',')
 			w.begin(0, mostLineAttrs)
 			w.event(e.own, ev)
@@ -58,9 +58,17 @@ func (w *pen) eventRecord(own []ownTag, ev *signal.EventItem) {
 	if text == "" {
 		text = ev.Title
 	}
-	r := w.record(ev.Time, ev.Level, message(text))
+	severity := signal.Lookup(ev.Labels, signal.LabelEventType) // Normal, Warning: as the collector's receiver has it
+	if severity == "" {
+		severity = levelOf(ev.Level)
+	}
+	r := w.record(ev.Time, ev.Level, severity, message(text))
 	w.begin(0x32, mostLineAttrs-3)
-	w.add("", "newrelic.event.type", eventType(ev))
+	w.family = other
+	if ev.Source == "kubernetes" {
+		w.family = kube
+	}
+	w.add("", "newrelic.event.type", eventType(ev, true))
 	w.event(own, ev)
 	w.dst, _ = shut(w.dst, r, widePoint)
 	w.shutScope(at)
@@ -78,6 +86,10 @@ func (w *pen) event(own []ownTag, ev *signal.EventItem) {
 	field("source", ev.Source)
 	field("event.id", ev.ID)
 	field("level", levelOf(ev.Level))
+	if ev.Source == "kubernetes" {
+		field("category", "kubernetes")
+		field("event.source.host", signal.Lookup(ev.Labels, signal.LabelNode))
+	}
 	if ev.Check != "" {
 		field("check", ev.Check)
 		field("status", statusOf(ev.Status))

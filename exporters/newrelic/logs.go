@@ -212,14 +212,16 @@ func (w *pen) shutScope(at [2]int) {
 }
 
 // record appends the first fields of a LogRecord: time_unix_nano 1,
-// severity_number 2, severity_text 3, body 5, observed_time_unix_nano 11.
-func (w *pen) record(time int64, level uint8, text string) (at int) {
+// severity_number 2, severity_text 3 (name), body 5, observed_time_unix_nano 11.
+func (w *pen) record(time int64, level uint8, name, text string) (at int) {
 	w.dst, at = open(w.dst, 0x12, widePoint)
 	w.dst = appendFixed(w.dst, 0x09, uint64(max(time, 0)))
 	w.dst = appendFixed(w.dst, 0x59, uint64(max(time, 0)))
 	if n := severity(level); n != 0 {
 		w.dst = append(w.dst, 0x10, n)
-		w.dst = appendText(w.dst, 0x1a, levelOf(level))
+	}
+	if name != "" {
+		w.dst = appendText(w.dst, 0x1a, name)
 	}
 	switch n := uint64(len(text)); {
 	case n == 0:
@@ -246,7 +248,7 @@ func (w *pen) records(own []ownTag, blk *signal.LogBlock, from, to int) {
 	shared := w.n
 	for i := from; i < to; i++ {
 		l := blk.Line(i)
-		at := w.record(l.Time, l.Level, message(view(l.Text)))
+		at := w.record(l.Time, l.Level, levelOf(l.Level), message(view(l.Text)))
 		w.begin(0x32, mostLineAttrs-shared)
 		if level := levelOf(l.Level); level != "" {
 			w.add("", "level", level)

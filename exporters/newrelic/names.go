@@ -19,6 +19,8 @@ import (
 //	                       daemonset, statefulset, job, cronjob, namespace, …
 //	KUBERNETESCLUSTER      k8s.cluster.info with k8s.cluster.name; no service.name
 //	EXT-SERVICE            service.name, instrumentation.provider = opentelemetry
+//	of events              newrelic.event.type = OtlpInfrastructureEvent, k8s.object.kind,
+//	                       k8s.object.name, k8s.namespace.name, k8s.cluster.name
 //
 // and their pages read the names of the OpenTelemetry collector's hostmetrics
 // and kubeletstats receivers, which for hosts are older than ours.
@@ -199,19 +201,31 @@ func reserved(key string) bool {
 // reservedInLogs is reserved for lines and events.
 func reservedInLogs(key string) bool {
 	switch key {
-	case "timestamp", "message", "log", "level", "eventType", "accountId", "appId", "newrelic.source", "newrelic.event.type",
-		"entity.guid", "entity.name", "entity.type", "plugin.type", "instrumentation.provider",
-		"title", "text", "source", "count", "check", "status", "event.id":
+	case "timestamp", "message", "level", "eventType", "accountId", "appId", "newrelic.source", "newrelic.event.type",
+		"entity.guid", "entity.name", "entity.type", "plugin.type", "instrumentation.provider":
 		return true
 	}
 	return false
 }
 
-// eventType returns the type of event that an item is.
-func eventType(e *signal.EventItem) string {
+// reservedInEvents is what an event has beside.
+func reservedInEvents(key string) bool {
+	switch key {
+	case "title", "text", "source", "category", "count", "check", "status", "event.id", "event.source.host":
+		return true
+	}
+	return false
+}
+
+// eventType returns the type of event that an item is. By OTLP a Kubernetes
+// event has the type that New Relic's own chart gives it (nr-k8s-otel-collector,
+// read 2026-11): by it, the event is shown with the object that it is about.
+func eventType(e *signal.EventItem, otlp bool) string {
 	switch {
 	case e.Check != "":
 		return "ServiceCheck"
+	case e.Source == "kubernetes" && otlp:
+		return "OtlpInfrastructureEvent"
 	case e.Source == "kubernetes":
 		return "KubernetesEvent"
 	}

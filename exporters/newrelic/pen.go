@@ -12,6 +12,7 @@ import (
 type pen struct {
 	dst    []byte
 	otlp   bool
+	events bool   // lines, and of events
 	family family // whose names its labels get
 	lines  bool   // of lines and events: other keys are reserved, and any character may be in one
 
@@ -91,8 +92,11 @@ func (w *pen) begin(tag byte, most int) { w.tag, w.n, w.most, w.took, w.odd = ta
 // Nor may a point's attribute be called like its metric.
 func (w *pen) label(k, v string) {
 	key, prefix := k, ""
-	if !w.lines {
+	switch {
+	case !w.lines:
 		key = attribute(w.family, k)
+	case w.family != other && k == signal.LabelService: // an event about a pod would be one of a service
+		key = "service"
 	}
 	if !utf8.ValidString(key) {
 		key = strings.ToValidUTF8(key, "\ufffd")
@@ -100,7 +104,7 @@ func (w *pen) label(k, v string) {
 	switch {
 	case key == w.of:
 		prefix, w.odd = "attr.", true
-	case w.lines && reservedInLogs(key), !w.lines && reserved(key):
+	case w.lines && reservedInLogs(key), w.events && reservedInEvents(key), !w.lines && reserved(key):
 		prefix = "attr."
 	}
 	if v == "" || key == "" || w.n >= w.most {

@@ -2,6 +2,7 @@ package nrintake
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -37,11 +38,11 @@ func rules() []rule {
 		{entity: "CONTAINER", prefix: []string{"container.", "container_", "kube_pod_container_"}, id: []string{cluster, namespace, pod, container}, name: container, absent: service, source: otlp},
 		{entity: "KUBERNETES_POD", prefix: []string{"kube_pod_"}, id: []string{cluster, namespace, pod}, name: pod, absent: []string{"service.name", container}, source: otlp},
 		{entity: "KUBERNETES_NAMESPACE", prefix: []string{"kube_namespace_"}, id: []string{cluster, namespace}, name: namespace, absent: service, source: otlp},
-		{entity: "KUBERNETES_NODE", prefix: []string{"kube_node_"}, id: []string{cluster, "k8s.node.name"}, name: "k8s.node.name", absent: service, source: otlp},
+		{entity: "KUBERNETES_REPLICASET", metric: "kube_replicaset_owner", id: []string{cluster, namespace, "k8s.replicaset.name"}, name: "k8s.replicaset.name", absent: service, source: otlp},
 		{entity: "KUBERNETESCLUSTER", metric: "k8s.cluster.info", id: []string{cluster}, name: cluster, absent: service, source: otlp},
 		{entity: "EXT-SERVICE", prefix: []string{""}, id: []string{"service.name"}, name: "service.name", provider: "opentelemetry"},
 	}
-	for _, kind := range []string{"deployment", "daemonset", "statefulset", "job", "cronjob", "replicaset"} {
+	for _, kind := range []string{"deployment", "daemonset", "statefulset", "job", "cronjob"} {
 		key := "k8s." + kind + ".name"
 		all = append(all, rule{entity: "KUBERNETES_" + strings.ToUpper(kind), prefix: []string{"kube_" + kind + "_"}, id: []string{cluster, namespace, key}, name: key, absent: service, source: otlp})
 	}
@@ -59,12 +60,31 @@ func Entities(metrics []Metric) []Entity {
 			}
 		}
 	}
-	var list []Entity
-	for e := range found {
-		list = append(list, e)
+	return sorted(found)
+}
+
+func sorted(found map[Entity]bool) []Entity {
+	return slices.SortedFunc(maps.Keys(found), func(a, b Entity) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// EventEntities returns the entities that events by OTLP are shown with, sorted,
+// each once.
+func EventEntities(events []Event) []Entity {
+	found := map[Entity]bool{}
+	for i := range events {
+		value := func(key string) string { s, _ := events[i].Attributes[key].(string); return s }
+		cluster, namespace, kind, name := value("k8s.cluster.name"), value("k8s.namespace.name"), value("k8s.object.kind"), value("k8s.object.name")
+		if events[i].Type != "OtlpInfrastructureEvent" || cluster == "" || kind == "" || value("service.name") != "" {
+			continue
+		}
+		switch {
+		case kind == "Cluster":
+			found[Entity{"KUBERNETESCLUSTER", cluster, cluster}] = true
+		case namespace != "" && name != "":
+			found[Entity{"KUBERNETES_" + strings.ToUpper(kind), cluster + ":" + namespace + ":" + name, name}] = true
+		}
 	}
-	slices.SortFunc(list, func(a, b Entity) int { return strings.Compare(a.String(), b.String()) })
-	return list
+	return sorted(found)
 }
 
 // String returns "TYPE id name".

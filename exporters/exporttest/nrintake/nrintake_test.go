@@ -212,10 +212,30 @@ func TestEntities(t *testing.T) {
 	f("", "kube_pod_info", ns, "n", pod, "p")
 	f("KUBERNETES_DEPLOYMENT c:n:d d", "kube_deployment_created", c, "c", ns, "n", "k8s.deployment.name", "d")
 	f("KUBERNETES_CRONJOB c:n:d d", "kube_cronjob_info", c, "c", ns, "n", "k8s.cronjob.name", "d")
+	f("KUBERNETES_REPLICASET c:n:r r", "kube_replicaset_owner", c, "c", ns, "n", "k8s.replicaset.name", "r")
+	f("", "kube_replicaset_created", c, "c", ns, "n", "k8s.replicaset.name", "r")
 	f("KUBERNETES_NAMESPACE c:n n", "kube_namespace_created", c, "c", ns, "n")
 	f("KUBERNETESCLUSTER c c", "k8s.cluster.info", c, "c")
 	f("", "k8s.cluster.infos", c, "c")
 	f("EXT-SERVICE s s", "x", "service.name", "s", "instrumentation.provider", "opentelemetry")
+}
+
+func TestEventEntities(t *testing.T) {
+	f := func(want, kind string, pairs ...string) {
+		t.Helper()
+		e := Event{Type: kind, Attributes: map[string]any{"k8s.cluster.name": "c", "k8s.namespace.name": "n", "k8s.object.kind": "Pod", "k8s.object.name": "p"}}
+		for i := 0; i < len(pairs); i += 2 {
+			e.Attributes[pairs[i]] = pairs[i+1]
+		}
+		if got := strings.Trim(fmt.Sprint(EventEntities([]Event{e, e})), "[]"); got != want {
+			t.Errorf("%s %v: %q, want %q", kind, pairs, got, want)
+		}
+	}
+	f("KUBERNETES_POD c:n:p p", "OtlpInfrastructureEvent")
+	f("KUBERNETESCLUSTER c c", "OtlpInfrastructureEvent", "k8s.object.kind", "Cluster")
+	f("", "KubernetesEvent")
+	f("", "OtlpInfrastructureEvent", "service.name", "s")
+	f("", "OtlpInfrastructureEvent", "k8s.cluster.name", "")
 }
 
 func TestServerAnswersAsNewRelic(t *testing.T) {

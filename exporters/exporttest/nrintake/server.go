@@ -58,7 +58,7 @@ func (s *Server) Errors() []string { s.mu.Lock(); defer s.mu.Unlock(); return sl
 // Requests returns how many requests came to a path.
 func (s *Server) Requests(path string) int { s.mu.Lock(); defer s.mu.Unlock(); return s.requests[path] }
 
-// Entities returns what New Relic would show pages of.
+// Entities returns what New Relic would show pages of, made of metrics.
 func (s *Server) Entities() []Entity { return Entities(s.Metrics()) }
 
 // ServeHTTP answers as New Relic does.
