@@ -275,10 +275,10 @@ func (w *writer) name(suffix, promSuffix string) {
 		}
 		w.dst = append(w.dst, c)
 	}
+	if c := w.dst[from+len(w.e.typePrefix)]; c == '.' || c == '/' || c == '-' || w.e.prometheus && c >= '0' && c <= '9' {
+		w.dst[from+len(w.e.typePrefix)] = '_' // a name cannot begin so
+	}
 	if w.e.prometheus {
-		if c := w.dst[from+len(w.e.typePrefix)]; c >= '0' && c <= '9' {
-			w.dst[from+len(w.e.typePrefix)] = '_'
-		}
 		if suffix == ".count" || suffix == ".sum" {
 			w.dst = append(append(w.dst, '_'), suffix[1:]...)
 		}
