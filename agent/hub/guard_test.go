@@ -96,7 +96,9 @@ c{id="2"} cumdist - 0 @30 hist (count=2 sum=10 min=NaN max=NaN bounds=[1] counts
 func TestExponentialDistributionsAreAddedAtTheCoarserScale(t *testing.T) {
 	f := func(a, b, want string) {
 		t.Helper()
-		one := func(s string) *signal.Hist { return parse(t, signal.Metric, "h dist - 0 @2 from 1 hist "+s).Samples[0].Hist }
+		one := func(s string) *signal.Hist {
+			return parse(t, signal.Metric, "h dist - 0 @2 from 1 hist "+s).Samples[0].Hist
+		}
 		b0 := one(b)
 		sum := addHist(one(a), b0)
 		got := signal.Format(&signal.Batch{Kind: signal.Metric, Samples: []signal.Sample{{Series: signal.Intern(signal.Desc{Name: "h", Type: signal.Dist}), Time: 2, Start: 1, Hist: sum}}})

@@ -146,9 +146,11 @@ type scanner struct {
 	lines []signal.Line
 	line  int // text before its end has been looked at; places come in ascending order
 	cards int // as far as digits have been looked at
-	probe bool
-	hit   bool // probe: something may be here
 	spans []span
+
+	probing  bool
+	suspects []int // probing: the lines that may have something
+	ends     []signal.Line
 
 	until   []int // by finder: the place before which it is not asked again
 	tried   []int // by own pattern: 1 + the last line it was tried on
@@ -168,13 +170,13 @@ func (r *redactor) scanner() *scanner {
 }
 
 func (s *scanner) release() {
-	s.r, s.text, s.lines, s.probe = nil, nil, nil, false
+	s.r, s.text, s.lines = nil, nil, nil
 	scanners.Put(s)
 }
 
 // scan finds all that is to be replaced in text, whose lines end where lines say.
 func (s *scanner) scan(text []byte, lines []signal.Line) {
-	s.text, s.lines, s.spans, s.hit = text, lines, s.spans[:0], false
+	s.text, s.lines, s.spans = text, lines, s.spans[:0]
 	s.line, s.cards = 0, 0
 	s.tried = slices.Grow(s.tried[:0], len(s.r.own))[:len(s.r.own)]
 	clear(s.tried)
@@ -196,11 +198,10 @@ func (s *scanner) scan(text []byte, lines []signal.Line) {
 		if s.r.own[i].worded {
 			continue
 		}
-		if s.hit = true; s.probe {
-			return
-		}
-		for n := range lines {
-			s.try(i, n)
+		for s.line = range lines {
+			if !s.suspect() {
+				s.try(i, s.line)
+			}
 		}
 	}
 }
@@ -278,7 +279,7 @@ func (s *scanner) word(h head, p int) {
 			return
 		}
 	}
-	if s.hit = true; s.probe {
+	if s.suspect() {
 		return
 	}
 	if w.find < 0 {
@@ -306,22 +307,23 @@ func (s *scanner) digits(p int) {
 		}
 	}
 	lo, hi := s.bounds(p)
-	from, to := p, min(p+8, hi)
+	from, to := p, p
 	for from > lo && ofCard(s.text[from-1]) {
 		from--
 	}
-	for to < hi && ofCard(s.text[to]) {
-		to++
+	n := 0
+	for to = from; to < hi && ofCard(s.text[to]); to++ {
+		if digit(s.text[to]) {
+			n++
+		}
 	}
-	s.cards = to
-	if to-from < shortestCard {
-		return
-	}
-	if s.hit = true; s.probe {
+	if s.cards = max(to, p+1); n < shortestCard {
 		return
 	}
 	cards(s.text[lo:hi:hi], from-lo, to-lo, func(from, to int) {
-		s.spans = append(s.spans, span{s.line, lo + from, lo + to, nameCard, plain})
+		if !s.suspect() {
+			s.spans = append(s.spans, span{s.line, lo + from, lo + to, nameCard, plain})
+		}
 	})
 }
 
@@ -331,8 +333,8 @@ func (s *scanner) address(p int) int {
 	if p < lo || p >= hi {
 		return 0
 	}
-	if s.hit = true; s.probe {
-		return len(s.text)
+	if s.suspect() {
+		return hi
 	}
 	name := nameURL
 	from, to := urlPassword(s.text[lo:hi:hi], p-lo)
@@ -581,24 +583,52 @@ func (s *scanner) keyLines(st *keyState) {
 	st.lines = left
 }
 
-// labels redacts the labels that lines have of their own.
+// labels redacts the labels that lines have of their own: of those lines in whose
+// labels there may be something.
 func (s *scanner) labels(blk *signal.LogBlock) {
-	s.probe = true
 	s.one[0] = signal.Line{End: uint32(len(blk.Attrs))}
-	if s.scan(blk.Attrs, s.one[:]); !s.hit {
-		s.probe = false
+	if s.probe(blk.Attrs, s.one[:]); len(s.suspects) == 0 {
 		return
 	}
-	s.probe = false
-	old := blk.Attrs
+	s.ends = s.ends[:0]
+	for i := range blk.Lines {
+		s.ends = append(s.ends, signal.Line{End: blk.Lines[i].AttrEnd})
+	}
+	s.probe(blk.Attrs, s.ends)
+	slices.Sort(s.suspects)
+	old, suspects := blk.Attrs, slices.Clone(s.suspects)
 	blk.Attrs = make([]byte, 0, len(old)+64)
 	lo := uint32(0)
 	for i := range blk.Lines {
 		hi := blk.Lines[i].AttrEnd
-		blk.Attrs = s.r.appendLabels(blk.Attrs, string(old[lo:hi]))
+		for len(suspects) > 0 && suspects[0] < i {
+			suspects = suspects[1:]
+		}
+		if len(suspects) > 0 && suspects[0] == i {
+			blk.Attrs = s.r.appendLabels(blk.Attrs, string(old[lo:hi]))
+		} else {
+			blk.Attrs = append(blk.Attrs, old[lo:hi]...)
+		}
 		blk.Lines[i].AttrEnd = uint32(len(blk.Attrs))
 		lo = hi
 	}
+}
+
+// probe finds the lines in which there may be something, without looking closely.
+func (s *scanner) probe(text []byte, lines []signal.Line) {
+	s.suspects = s.suspects[:0]
+	s.probing = true
+	s.scan(text, lines)
+	s.probing = false
+}
+
+// suspect takes note, in a probe, that the present line may have something; it
+// returns false if a closer look is wanted at once.
+func (s *scanner) suspect() bool {
+	if s.probing && (len(s.suspects) == 0 || s.suspects[len(s.suspects)-1] != s.line) {
+		s.suspects = append(s.suspects, s.line)
+	}
+	return s.probing
 }
 
 // appendLabels appends a flat label set, redacted. What a label is called counts
