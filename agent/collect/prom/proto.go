@@ -129,36 +129,45 @@ func (p *page) protoFamily(b []byte) error {
 	return nil
 }
 
-// protoMetric takes one metric: a value or a whole distribution.
+// protoMetric takes one metric: a value or a whole distribution. What it is
+// counts, not what its family says it should be.
 func (p *page) protoMetric(name []byte, m *dto.Metric) error {
-	c, err := p.protoCell(name, m.GetLabel())
+	dist := m.Histogram != nil || m.Summary != nil
+	if !dist && m.Counter == nil && m.Gauge == nil && m.Untyped == nil {
+		p.malformed(name, errValue)
+		return nil
+	}
+	c, err := p.protoCell(name, m.GetLabel(), dist)
 	if err != nil {
 		p.malformed(name, err)
 		return nil
 	}
 	pt := point{timed: m.TimestampMs != nil, time: m.GetTimestampMs()}
 	switch {
-	case m.Counter != nil:
-		pt.value, pt.exemplar = m.Counter.GetValue(), m.Counter.Exemplar != nil
-		p.protoBorn(c, m.Counter.CreatedTimestamp)
-	case m.Gauge != nil:
-		pt.value = m.Gauge.GetValue()
-	case m.Untyped != nil:
-		pt.value = m.Untyped.GetValue()
 	case m.Histogram != nil:
 		return p.protoHistogram(c, m.Histogram, pt)
 	case m.Summary != nil:
 		return p.protoSummary(c, m.Summary, pt)
+	case m.Counter != nil:
+		pt.value, pt.exemplar = m.Counter.GetValue(), m.Counter.Exemplar != nil
+		if c.role == roleCounter {
+			p.protoBorn(c, m.Counter.CreatedTimestamp)
+		}
+	case m.Gauge != nil:
+		pt.value = m.Gauge.GetValue()
 	default:
-		p.malformed(name, errValue)
-		return nil
+		pt.value = m.Untyped.GetValue()
 	}
 	return p.take(c, pt)
 }
 
 // protoCell finds or makes the cell of a metric.
-func (p *page) protoCell(name []byte, set []*dto.LabelPair) (*cell, error) {
-	p.key = append(append(p.key[:0], name...), 0)
+func (p *page) protoCell(name []byte, set []*dto.LabelPair, dist bool) (*cell, error) {
+	p.key = append(p.key[:0], 'v')
+	if dist {
+		p.key[0] = 'd'
+	}
+	p.key = append(append(p.key, name...), 0)
 	for _, l := range set {
 		p.key = signal.AppendLabel(p.key, l.GetName(), l.GetValue())
 	}
@@ -177,8 +186,7 @@ func (p *page) protoCell(name []byte, set []*dto.LabelPair) (*cell, error) {
 		}
 	}
 	p.pairs = pairs[:0]
-	f := p.families[string(name)]
-	if f == nil || f.sort != histogram && f.sort != summary {
+	if !dist {
 		return p.learn(p.key, string(name), pairs), nil
 	}
 	c := p.newCell(p.key)

@@ -70,6 +70,20 @@ n cumdist - 0 @5000 from 3000 hist (count=7 sum=9 min=NaN max=NaN scale=2 zero=1
 	}
 }
 
+// What a metric holds counts, whatever its family is said to be.
+func TestProtobufThatContradictsItself(t *testing.T) {
+	r := newReader(t, spec{})
+	value := &dto.Metric{Gauge: &dto.Gauge{Value: proto.Float64(1)}}
+	f := histogramFamily("h", &dto.Histogram{SampleCount: proto.Uint64(2)})
+	f.Metric = append(f.Metric, value, &dto.Metric{})
+	g := &dto.MetricFamily{Name: proto.String("g"), Type: dto.MetricType_GAUGE.Enum(), Metric: []*dto.Metric{f.Metric[0], value}}
+	const hist = "cumdist - 0 @1000 hist (count=2 sum=0 min=NaN max=NaN bounds=[] counts=[2])\n"
+	r.want(1000, "protobuf", string(delimited(t, f, g)), "h "+hist+"h gauge - 1 @1000\ng "+hist+"g gauge - 1 @1000")
+	if r.p.tally.Malformed != 1 {
+		t.Errorf("%+v", r.p.tally)
+	}
+}
+
 // A native histogram whose parts do not fit together, or that says it has
 // billions of buckets, is left out and counted; its neighbours are not touched.
 func TestNativeHistogramsThatLie(t *testing.T) {

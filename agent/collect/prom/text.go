@@ -361,7 +361,9 @@ func parseMeta(b []byte) (m meta, n int, err error) {
 			k := nameEnd(line)
 			m.name, m.text = line[:k], line[k:]
 		}
-		m.text = bytes.TrimSpace(m.text)
+		if len(m.text) > 0 {
+			m.text = bytes.TrimSpace(m.text[1:]) // whatever divides them: so does Prometheus
+		}
 		if len(m.name) == 0 {
 			return m, n, errNoSeries
 		}

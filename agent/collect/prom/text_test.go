@@ -40,7 +40,7 @@ func lineOf(name string, pairs []pair, pt point) line {
 	if !pt.timed {
 		pt.time = 0
 	}
-	return line{name, strings.Join(set, ","), math.Float64bits(pt.value), pt.time, pt.timed}
+	return line{strings.Trim(name, " \t"), strings.Join(set, ","), math.Float64bits(pt.value), pt.time, pt.timed}
 }
 
 // ours reads a page with this package's scanner alone.
@@ -96,7 +96,7 @@ func theirs(b []byte, om bool) (lines []line, err error) {
 				pairs = append(pairs, pair{l.Name, l.Value})
 			}
 		})
-		lines = append(lines, lineOf(strings.TrimLeft(set.Get(labels.MetricName), " \t"), pairs, pt))
+		lines = append(lines, lineOf(set.Get(labels.MetricName), pairs, pt))
 	}
 }
 
@@ -110,10 +110,13 @@ func FuzzTextAgainstPrometheus(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, om bool) {
 		// A NUL ends a page there, without an error: an accident of its scanner.
 		if bytes.IndexByte(b, 0) >= 0 {
-			t.Skip()
+			return
 		}
 		want, err := theirs(b, om)
 		got, bad := ours(b, om)
+		if om && err != nil && len(want) > 0 {
+			want = want[:len(want)-1] // it gives a line on before it finds fault with its end
+		}
 		if err == nil && bad > 0 {
 			// A label or metric name that is given twice passes there and is
 			// refused by the scrape behind it.
@@ -165,7 +168,7 @@ func seeds() []string {
 		"# TYPE foo counter\nfoo_total 17.0 1520879607.789 # {id=\"counter-test\"} 5\nfoo_created 1520872607.123\n# EOF\n",
 		"# TYPE h histogram\n# UNIT h seconds\nh_bucket{le=\"+Inf\"} 1 # {trace_id=\"a\"} 0.67 1520879607.789\nh_count 1\nh_sum 0.67\n# EOF\n",
 		"# TYPE s summary\ns{quantile=\"0.5\"} 1\ns_sum 2\ns_count 3\ns_created 4\n# TYPE i info\ni_info{a=\"b\"} 1\n# EOF\n",
-		"no_line_feed_at_the_end 1", "cr 1\r\n", "x{le=\"1e5\"} 1 99999999999999999999\n", "-1 2\n", "x{,} 1\nx{a=\"1\",,} 1\nx{} 2\n",
+		"no_line_feed_at_the_end 1", "cr 1\r\n", "# TYPE A!summary\nA 1\n", "x{le=\"1e5\"} 1 99999999999999999999\n", "-1 2\n", "x{,} 1\nx{a=\"1\",,} 1\nx{} 2\n",
 	}
 }
 
