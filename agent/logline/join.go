@@ -53,14 +53,23 @@ func (j *Joiner) Continues(line []byte) bool {
 	j.open = true
 	switch {
 	case j.join.auto:
-		if len(line) > 0 && line[0] == '{' { // JSON: nothing goes on with it, and it with nothing
+		if len(line) == 0 {
+			return j.trace(line) && open
+		}
+		c := line[0]
+		if c == '{' { // JSON: nothing goes on with it, and it with nothing
 			j.open, j.in = false, calm
 			return false
 		}
-		if j.in == calm && len(line) > 0 && !startsTrace(line[0]) {
+		if j.in != calm || startsTrace(c) {
+			return j.trace(line) && open
+		}
+		if c < 'a' || c > 'z' {
 			return false // nearly always
 		}
-		return j.trace(line) && open
+		next, goesOn := small(line)
+		j.in = next
+		return goesOn && open
 	case j.join.start != nil:
 		return open && !j.join.start.Match(line)
 	}

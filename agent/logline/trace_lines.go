@@ -26,12 +26,11 @@ const (
 )
 
 // startsTrace reports whether a line that begins with c can begin or be part of
-// a trace while none is open: space and tab, small letters, and a few others.
+// a trace while none is open, small letters apart: space and tab, and a few others.
 func startsTrace(c byte) bool {
 	const (
 		low  = 1<<'\t' | 1<<' ' | 1<<'-' | 1<<'/'
-		high = 1<<('T'-64) | 1<<('C'-64) | 1<<('S'-64) | 1<<('P'-64) | 1<<('F'-64) | 1<<('U'-64) | 1<<('E'-64) | 1<<('['-64) |
-			(1<<26-1)<<('a'-64)
+		high = 1<<('T'-64) | 1<<('C'-64) | 1<<('S'-64) | 1<<('P'-64) | 1<<('F'-64) | 1<<('U'-64) | 1<<('E'-64) | 1<<('['-64)
 	)
 	if c < 64 {
 		return low>>c&1 != 0
