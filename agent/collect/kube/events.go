@@ -17,7 +17,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	coreclient "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/causeway-agent/causeway/agent/collect"
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -83,23 +82,26 @@ func (e *events) err() error {
 // run reads events until ctx ends: from where this agent or its predecessor
 // stopped, if the API server still knows the place, else all of the list that
 // is newer.
-func (e *events) run(ctx context.Context, c *clients, out collect.Sink) {
+func (e *events) run(ctx context.Context, client lister[*corev1.EventList], out collect.Sink) {
 	if err := e.state.load(); err != nil {
 		e.log.Warn("cannot read how far the events were read; going on from the lease", "error", err)
 	}
 	e.resume()
-	client := c.core.Events("")
-	pause := firstPause
+	pause, expired := firstPause, false
 	for {
 		began := time.Now()
 		err := e.stream(ctx, client, out)
 		if ctx.Err() != nil {
 			break
 		}
-		if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) {
-			e.state.forgetPlace()
-		}
 		lasted := time.Since(began)
+		again := expired && lasted < mostPause
+		if expired = apierrors.IsResourceExpired(err) || apierrors.IsGone(err); expired {
+			e.state.forgetPlace()
+			if !again { // the list is read at once; for a server that says so again and again, later
+				continue
+			}
+		}
 		if lasted > mostPause {
 			pause = firstPause
 		}
@@ -125,7 +127,7 @@ func (e *events) resume() {
 }
 
 // stream reads events until the server ends the watch, which is no error.
-func (e *events) stream(ctx context.Context, client coreclient.EventInterface, out collect.Sink) error {
+func (e *events) stream(ctx context.Context, client lister[*corev1.EventList], out collect.Sink) error {
 	if e.state.mark.version == "" {
 		if err := e.list(ctx, client, out); err != nil {
 			return err
@@ -198,7 +200,7 @@ collect:
 }
 
 // list reads all events there are, and hands on those that are new.
-func (e *events) list(ctx context.Context, client coreclient.EventInterface, out collect.Sink) error {
+func (e *events) list(ctx context.Context, client lister[*corev1.EventList], out collect.Sink) error {
 	e.stats.Relists.Add(1)
 	if e.state.mark == (eventMark{}) { // nobody has ever read any
 		e.state.mark.newest = time.Now().Add(slack - firstLook).UnixMilli()

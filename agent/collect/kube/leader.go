@@ -39,6 +39,7 @@ type cluster struct {
 	k      *Kube
 	leases *leases
 	events *events
+	kinds  []kind // of objects; none where they are off
 
 	mu      sync.Mutex
 	leader  string       // who leads; guarded by mu
@@ -58,6 +59,9 @@ type feedTable struct {
 func newCluster(k *Kube) *cluster {
 	c := &cluster{k: k, leases: &leases{k: k}}
 	c.events = newEvents(k, c.leases)
+	if k.conf.Objects == "leader" {
+		c.kinds = kinds(k.conf)
+	}
 	return c
 }
 
@@ -174,7 +178,7 @@ func (c *cluster) lead(ctx, elected context.Context, cs *clients, out collect.Si
 		wg.Go(func() { c.sample(ctx, tables, out) })
 	}
 	if c.k.conf.Events == "leader" {
-		wg.Go(func() { c.events.run(ctx, cs, out) })
+		wg.Go(func() { c.events.run(ctx, cs.core.Events(""), out) })
 	}
 	<-ctx.Done()
 	c.end()
@@ -187,11 +191,9 @@ func (c *cluster) begin(cs *clients) []*feedTable {
 		return rows{labels: conf.Labels, annotations: conf.Annotations, addresses: conf.EndpointAddresses, nowhere: true}
 	}
 	var tables []*feedTable
-	if conf.Objects == "leader" {
-		for _, k := range kinds(conf) {
-			t := newTable(k, fresh)
-			tables = append(tables, &feedTable{feed: &feed{kind: k, store: t, log: c.k.log}, table: t})
-		}
+	for _, k := range c.kinds {
+		t := newTable(k, fresh)
+		tables = append(tables, &feedTable{feed: &feed{kind: k, store: t, log: c.k.log}, table: t})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
