@@ -94,7 +94,9 @@ func benchmark(b *testing.B, e exporters.Exporter, batch *signal.Batch) {
 	}
 }
 
-func BenchmarkSamples(b *testing.B) { benchmark(b, Metrics("m", Default(), gke, nil), nodeBatch(10000)) }
+func BenchmarkSamples(b *testing.B) {
+	benchmark(b, Metrics("m", Default(), gke, nil), nodeBatch(10000))
+}
 func BenchmarkText(b *testing.B) {
 	c := Default()
 	c.ContainerLogs = "true"
