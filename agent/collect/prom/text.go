@@ -359,13 +359,13 @@ func parseMeta(b []byte) (m meta, n int, err error) {
 			}
 		} else {
 			k := nameEnd(line)
+			if k == 0 {
+				return m, n, errNoSeries
+			}
 			m.name, m.text = line[:k], line[k:]
 		}
 		if len(m.text) > 0 {
 			m.text = bytes.TrimSpace(m.text[1:]) // whatever divides them: so does Prometheus
-		}
-		if len(m.name) == 0 {
-			return m, n, errNoSeries
 		}
 	}
 	return m, n, nil
