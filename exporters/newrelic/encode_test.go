@@ -3,6 +3,7 @@ package newrelic
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -87,47 +88,48 @@ func tagged(api string) Config {
 	return c
 }
 
-// take encodes all of a batch and lets an intake read it; nothing may be wrong.
+// readAs reads a body; an item that New Relic would drop is an error.
+func readAs(api string, kind signal.Kind, body []byte) (metrics []nrintake.Metric, logs []nrintake.Log, events []nrintake.Event, err error) {
+	var bad []error
+	in := nrintake.Intake{}
+	switch {
+	case kind == signal.Metric && api == "otlp":
+		metrics, bad, err = in.OTLPMetrics(body)
+	case kind == signal.Metric:
+		metrics, bad, err = in.Metrics(body)
+	case api == "otlp":
+		logs, events, bad, err = in.OTLPLogs(body)
+	case kind == signal.Log:
+		logs, bad, err = in.Logs(body)
+	default:
+		events, bad, err = in.Events(body)
+	}
+	return metrics, logs, events, errors.Join(err, errors.Join(bad...))
+}
+
+// take encodes all of a batch and reads it; nothing may be wrong.
 func take(t testing.TB, c Config, b *signal.Batch) (metrics []nrintake.Metric, logs []nrintake.Log, events []nrintake.Event, body []byte, skipped int) {
 	t.Helper()
-	var e exporters.Exporter
-	var bad []error
-	var err error
-	in := nrintake.Intake{}
-	encode := func() {
-		next := 0
-		if body, next, skipped = e.Encode(nil, b, 0, b.Len()); next != b.Len() {
-			t.Fatalf("next %d of %d", next, b.Len())
-		}
-	}
+	make, api := Metrics, c.API
 	switch b.Kind {
-	case signal.Metric:
-		e = Metrics("t", c, nil)
-		if encode(); skipped == b.Len() {
-			return
-		}
-		if c.API == "otlp" {
-			metrics, bad, err = in.OTLPMetrics(body)
-		} else {
-			metrics, bad, err = in.Metrics(body)
-		}
 	case signal.Log:
-		e = Logs("t", c, nil)
-		if encode(); c.API == "otlp" {
-			logs, events, bad, err = in.OTLPLogs(body)
-		} else {
-			logs, bad, err = in.Logs(body)
-		}
+		make = Logs
 	case signal.Event:
-		e = Events("t", c, nil)
-		if encode(); c.API == "otlp" && c.AccountID == 0 {
-			logs, events, bad, err = in.OTLPLogs(body)
-		} else {
-			events, bad, err = in.Events(body)
+		make = Events
+		if c.AccountID != 0 {
+			api = "sdk"
 		}
 	}
-	if err != nil || len(bad) > 0 {
-		t.Fatalf("%v %v: %q\n%v\n%v", c.API, b.Kind, body[:min(len(body), 2000)], err, bad)
+	body, next, skipped := make("t", c, nil).Encode(nil, b, 0, b.Len())
+	if next != b.Len() {
+		t.Fatalf("next %d of %d", next, b.Len())
+	}
+	if skipped == b.Len() {
+		return
+	}
+	var err error
+	if metrics, logs, events, err = readAs(api, b.Kind, body); err != nil {
+		t.Fatalf("%v %v: %q\n%v", c.API, b.Kind, body[:min(len(body), 2000)], err)
 	}
 	return metrics, logs, events, body, skipped
 }
@@ -367,6 +369,11 @@ func TestTypes(t *testing.T) {
 	both("a dist - 0"+iv+"(count=2 sum=NaN min=NaN max=NaN)", "")
 	f("a cumdist - 0 +0 since 1700000000000 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0] since=(count=2 sum=1 min=NaN max=NaN))",
 		"a summary n=2 sum=1 from 1700000000000 for 10000", "a histogram n=2 sum=1 []:[] from 1700000000000 for 10000")
+	// Buckets that New Relic would refuse the point for.
+	for _, bad := range []string{"count=3 sum=1 min=1 max=1 bounds=[1] counts=[1 1]", "count=3 sum=1 min=1 max=1 bounds=[2 1] counts=[1 1 1]", "count=3 sum=1 min=1 max=1 bounds=[1 NaN] counts=[1 1 1]",
+		"count=3 sum=1 min=1 max=1 scale=0 zero=0 width=0 pos=0:[1] neg=0:[]", "count=3 sum=1 min=1 max=1 scale=0 zero=0 width=0 pos=2147483647:[3] neg=0:[]"} {
+		f("a dist - 0"+iv+"("+bad+")", "a summary n=3 sum=1 min=1 max=1 from 1700000000000 for 10000", "a histogram n=3 sum=1 []:[] from 1700000000000 for 10000")
+	}
 	both("a cumdist - 0 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0])", "")
 }
 
@@ -393,6 +400,43 @@ func TestExponentialHistogramsAreDownscaled(t *testing.T) {
 	f(-1, ones(320), 5, -1, 1, 3, 81)
 	f(3, append(make([]uint64, 1000), 5), 7, 1003, 5, 5, 1)
 	f(3, slices.Concat([]uint64{5}, make([]uint64, 1000), []uint64{6}, make([]uint64, 1000)), 4, 0, 5, 6, 126)
+}
+
+// Wherever a body begins and ends, it says the same of an item.
+func TestPiecesSayWhatTheWholeSays(t *testing.T) {
+	for _, api := range []string{"sdk", "otlp"} {
+		for kind, name := range map[signal.Kind]string{signal.Metric: "metrics", signal.Log: "logs", signal.Event: "events"} {
+			b := read(t, kind, name)
+			whole := func(m []nrintake.Metric, l []nrintake.Log, e []nrintake.Event) string {
+				return string(list(t, m)) + string(list(t, l)) + string(list(t, e))
+			}
+			m, l, e, _, _ := take(t, tagged(api), b)
+			want := whole(m, l, e)
+			for _, size := range []int{1, 2, 7} {
+				m, l, e := m[:0:0], l[:0:0], e[:0:0]
+				ex := map[signal.Kind]exporters.Exporter{signal.Metric: Metrics("t", tagged(api), nil), signal.Log: Logs("t", tagged(api), nil), signal.Event: Events("t", tagged(api), nil)}[kind]
+				skips := 0
+				for lo := 0; lo < b.Len(); lo += size {
+					hi := min(lo+size, b.Len())
+					body, next, skipped := ex.Encode([]byte("before"), b, lo, hi)
+					if next != hi || !bytes.HasPrefix(body, []byte("before")) {
+						t.Fatalf("%s %v: [%d, %d) gave %d", api, kind, lo, hi, next)
+					}
+					if skips += skipped; skipped == hi-lo {
+						continue
+					}
+					pm, pl, pe, err := readAs(api, kind, body[len("before"):])
+					if err != nil {
+						t.Fatal(err)
+					}
+					m, l, e = append(m, pm...), append(l, pl...), append(e, pe...)
+				}
+				if got := whole(m, l, e); got != want {
+					t.Errorf("%s %v by %d: %s\nwant %s", api, kind, size, got, want)
+				}
+			}
+		}
+	}
 }
 
 func TestLimits(t *testing.T) {
@@ -499,6 +543,40 @@ func FuzzString(f *testing.F) {
 		most &= 0xff
 		if c := cut(s, most); len(c) > most || !strings.HasPrefix(s, c) || len(s) <= most && c != s || len(s) > most && len(c) < most-3 || utf8.ValidString(s) && !utf8.ValidString(c) {
 			t.Fatalf("%q cut at %d: %q", s, most, c)
+		}
+	})
+}
+
+// Whatever a distribution is, what is sent of it holds together.
+func FuzzHist(f *testing.F) {
+	f.Add(uint64(4), 1.5, 0.5, 3.0, int32(3), int32(-2), []byte{1, 2, 0, 1}, uint64(0), 0.0, true)
+	f.Add(uint64(4), 1.5, 0.5, 3.0, int32(3), int32(-2), bytes.Repeat([]byte{1}, 400), uint64(0), 0.0, true)
+	f.Add(uint64(7), 1.5, math.NaN(), math.Inf(1), int32(-20), int32(math.MaxInt32), []byte{7}, uint64(0), 1e-9, true)
+	f.Add(uint64(3), -1.5, 0.5, 3.0, int32(0), int32(0), []byte{1, 2}, uint64(0), 1.0, false)
+	f.Fuzz(func(t *testing.T, count uint64, sum, lo, hi float64, scale, offset int32, buckets []byte, zero uint64, width float64, exponential bool) {
+		h := &signal.Hist{Count: count, Sum: sum, Min: lo, Max: hi, Exponential: exponential, Scale: scale, Zero: zero, ZeroWidth: width}
+		counts := make([]uint64, len(buckets))
+		for i, n := range buckets {
+			counts[i] = uint64(n)
+		}
+		if exponential {
+			h.Pos, h.Neg = signal.Buckets{Offset: offset, Counts: counts}, signal.Buckets{Offset: -offset, Counts: counts[len(counts)/2:]}
+			if zero%2 == 0 {
+				h.Count = total(total(h.Zero, h.Pos.Counts), h.Neg.Counts)
+			}
+		} else {
+			h.Counts = counts
+			for i := range len(counts) - 1 {
+				h.Bounds = append(h.Bounds, lo+width*float64(i))
+			}
+			if zero%2 == 0 {
+				h.Count = total(0, counts)
+			}
+		}
+		b := &signal.Batch{Kind: signal.Metric}
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "a", Type: signal.Dist}), Start: 1e12, Time: 1e12 + 1, Hist: h})
+		for _, api := range []string{"sdk", "otlp"} {
+			take(t, config(api), b)
 		}
 	})
 }

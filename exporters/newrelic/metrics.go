@@ -70,6 +70,7 @@ type point struct {
 	value        float64
 	start, end   int64        // ms; of a gauge they are the same
 	hist         *signal.Hist // of summary and exponential
+	buckets      bool         // whose buckets are good
 	percentile   float64      // an attribute; NaN: none
 	derived      bool         // a share, or 1
 }
@@ -148,15 +149,18 @@ func beginning(s *signal.Sample) int64 {
 	return s.Time - 1000
 }
 
-// hist appends a distribution of one interval.
+// hist appends a distribution of one interval. Buckets that do not fit its
+// count or are out of order, which New Relic refuses, are left out.
 func (w *points) hist(p *point, h *signal.Hist) {
 	if !fine(h.Sum) {
 		return
 	}
-	explicit := len(h.Bounds) > 0 && len(h.Counts) == len(h.Bounds)+1
-	p.kind, p.hist = summary, h
-	if w.otlp && h.Exponential && !explicit {
-		p.kind = exponential
+	p.kind, p.hist, p.buckets = summary, h, explicit(h)
+	if !p.buckets && exponentials(h) {
+		p.buckets = true
+		if w.otlp {
+			p.kind = exponential
+		}
 	}
 	w.point(p)
 	q := point{name: p.name, suffix: ".percentiles", start: p.end, end: p.end}
@@ -166,13 +170,42 @@ func (w *points) hist(p *point, h *signal.Hist) {
 			w.point(&q)
 		}
 	}
-	if w.otlp || h.Count == 0 || !h.Exponential && !explicit {
+	if w.otlp || h.Count == 0 || !p.buckets {
 		return
 	}
 	for _, of := range [...]float64{50, 95, 99} {
 		q.percentile, q.value = of, h.Quantile(of/100)
 		w.point(&q)
 	}
+}
+
+// explicit reports whether h has explicit buckets that hold together.
+func explicit(h *signal.Hist) bool {
+	if len(h.Bounds) == 0 || len(h.Counts) != len(h.Bounds)+1 || h.Exponential {
+		return false
+	}
+	for i, v := range h.Bounds {
+		if !fine(v) || i > 0 && !(h.Bounds[i-1] < v) {
+			return false
+		}
+	}
+	return total(0, h.Counts) == h.Count
+}
+
+// exponentials reports whether h has exponential buckets that hold together,
+// and whose indices stay in 32 bits.
+func exponentials(h *signal.Hist) bool {
+	small := func(b *signal.Buckets) bool {
+		return max(b.Offset, -b.Offset) < 1<<30 && b.Offset > -1<<30 && len(b.Counts) < 1<<20
+	}
+	return h.Exponential && max(h.Scale, -h.Scale) <= 32 && small(&h.Pos) && small(&h.Neg) && total(total(h.Zero, h.Pos.Counts), h.Neg.Counts) == h.Count
+}
+
+func total(sum uint64, counts []uint64) uint64 {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
 }
 
 // point appends one point, if its value can be.

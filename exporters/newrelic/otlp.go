@@ -151,7 +151,7 @@ func (w *points) histogram(p *point) {
 	h := p.hist
 	w.dst = appendFixed(appendFixed(w.dst, 0x11, nanos(p.start)), 0x19, nanos(p.end))
 	w.dst = appendDouble(appendFixed(w.dst, 0x21, h.Count), 0x29, h.Sum)
-	if len(h.Bounds) > 0 && len(h.Counts) == len(h.Bounds)+1 {
+	if p.buckets {
 		w.dst = appendVarint(w.dst, 0x32, uint64(8*len(h.Counts)))
 		for _, n := range h.Counts {
 			w.dst = binary.LittleEndian.AppendUint64(w.dst, n)

@@ -177,6 +177,9 @@ func TestOTLPIsStrict(t *testing.T) {
 	if _, _, err := (Intake{}).OTLPMetrics([]byte("\x10\x01")); err == nil {
 		t.Error("an unknown field was taken")
 	}
+	if _, _, err := (Intake{}).OTLPMetrics([]byte("\x0a\x04\x12\x02\x28\x01")); err == nil || !strings.Contains(err.Error(), "ScopeMetrics has no field 5") {
+		t.Errorf("an unknown field of a scope: %v", err)
+	}
 }
 
 // The rules, each with its conditions one by one.

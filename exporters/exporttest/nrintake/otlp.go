@@ -12,6 +12,7 @@ import (
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 const delta = metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA
@@ -191,17 +192,32 @@ func (in Intake) OTLPLogs(body []byte) (good []Log, events []Event, bad []error,
 	return good, events, bad, nil
 }
 
-// unmarshal reads a message, and complains of fields that its type does not have.
+// unmarshal reads a message, and complains of fields that its types do not have.
 func unmarshal(body []byte, msg proto.Message) error {
 	if err := proto.Unmarshal(body, msg); err != nil {
 		return err
 	}
-	// Of the outermost message; what is deeper shows in what is missing.
-	for rest := msg.ProtoReflect().GetUnknown(); len(rest) > 0; {
-		num, _, _ := protowire.ConsumeTag(rest)
-		return fmt.Errorf("field %d is unknown", num)
+	return known(msg.ProtoReflect())
+}
+
+func known(msg protoreflect.Message) (err error) {
+	if u := msg.GetUnknown(); len(u) > 0 {
+		num, _, _ := protowire.ConsumeTag(u)
+		return fmt.Errorf("%s has no field %d", msg.Descriptor().Name(), num)
 	}
-	return nil
+	msg.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case fd.Message() == nil:
+		case fd.IsList():
+			for i := range v.List().Len() {
+				err = errors.Join(err, known(v.List().Get(i).Message()))
+			}
+		default:
+			err = errors.Join(err, known(v.Message()))
+		}
+		return err == nil
+	})
+	return err
 }
 
 // flatten adds attributes to a map, and complains of a key that comes twice.
