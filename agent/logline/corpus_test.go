@@ -168,6 +168,7 @@ func TestCorpus(t *testing.T) {
 	f("tornado", Text, `[I 2026-11-23 13:21:01.123 ServerApp] Serving`, ms+" info")
 	f("rails", Text, `E, [2026-11-23T13:21:01.123456 #42] ERROR -- : no stock`, us+" error")
 	f("go log", Text, `2026/11/23 13:21:01 listening on :8080`, sec+" -")
+	f("go log, a word of its text", Text, `2026/11/23 13:21:01 sync with a peer ended, error: EOF`, sec+" -")
 	f("go log, microseconds", Text, `2026/11/23 13:21:01.123456 main.go:7: listening`, us+" -")
 	f("logrus, a terminal", Text, "\x1b[33mWARN\x1b[0m[0007] slow  order=17", "- warning")
 	f("zap, console", Text, "2026-11-23T13:21:01.123Z\terror\tapp/main.go:12\tno stock", ms+" error")
@@ -199,7 +200,7 @@ func TestCorpus(t *testing.T) {
 	// What says nothing.
 	for _, line := range []string{
 		"Listening on port 8080", "", "   ", "Hello, World", "no error so far", "User INFOGRAM logged in", "+ set -e", "===== start =====",
-		"[    0.000000] Linux version 6.8.0", "x=1", "I am here", "{broken", `{"a":}`, `{"level":"error"`, "[1,2,3]", "12 monkeys", "<html>",
+		"[    0.000000] Linux version 6.8.0", "x=1", "level=info", "I am here", "{broken", `{"a":}`, `{"level":"error"`, "[1,2,3]", "12 monkeys", "<html>",
 		"http://example.com/?level=error&msg=x",
 	} {
 		f("nothing", None, line, "- -")
