@@ -81,6 +81,7 @@ type Agent struct {
 	last       reloadResult        // guarded by mu
 	ready      bool                // guarded by mu
 	stopping   bool                // guarded by mu
+	in         cluster             // guarded by mu; see clusterOf
 	sourcesCtx context.Context
 	sendersCtx context.Context
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/collect"
 	"github.com/causeway-agent/causeway/agent/collect/container"
-	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
 	"github.com/causeway-agent/causeway/agent/collect/host"
 	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -27,12 +26,13 @@ import (
 // second batch, complete as the hub would spool it. Errors of samplers are
 // joined, and come beside what the others gave.
 func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch, error) {
+	a := &Agent{log: slog.Default()}
 	samplers := map[string]collect.Sampler{}
 	if cfg.Collect.Host.Enabled != "false" {
 		samplers["host"] = host.New(cfg.Collect.Host)
 	}
 	if cfg.Collect.Containers.Enabled != "false" {
-		s := container.New(cfg.Collect.Containers, cadvisor.New(cfg.Collect.Containers))
+		s := container.New(cfg.Collect.Containers, a.containers(cfg.Collect.Containers, nodeName(cfg)))
 		defer s.Close()
 		samplers["containers"] = s
 	}
@@ -44,7 +44,6 @@ func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch
 		samplers = map[string]collect.Sampler{source: s}
 	}
 	h := hub.New(nil, time.Now())
-	a := &Agent{log: slog.Default()}
 	h.Configure(cfg.Process, a.baseLabels(cfg), nil)
 	var errs []error
 	var b *signal.Batch

@@ -89,14 +89,15 @@ func (a *Agent) tryReload() error {
 // are left alone, the others stop, and then the new ones start, deliveries
 // before sources. listener is for agent.listen; nil if that did not change.
 func (a *Agent) apply(cfg *config.Config, listener net.Listener) error {
-	plan, err := a.plan(cfg, listener)
+	k := a.clusterOf(cfg)
+	plan, err := a.plan(cfg, k, listener)
 	if err != nil {
 		return err
 	}
 	// From here on nothing can fail as a whole: a unit that cannot start says
 	// so in status and is tried again.
 	a.mu.Lock()
-	a.cfg = cfg
+	a.cfg, a.in = cfg, k
 	a.mu.Unlock()
 	if a.opts.Level != nil {
 		_ = a.opts.Level.UnmarshalText([]byte(cfg.Agent.Log.Level)) // Check has seen it

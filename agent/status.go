@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/collect"
+	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/config"
@@ -88,6 +89,12 @@ type StatusStatsD struct {
 	Series      int64            `json:"series"`
 	Lost        int64            `json:"lost"` // items the spool did not take
 	Trouble     []string         `json:"trouble"`
+}
+
+// StatusScrapes is the detail of the source that scrapes Prometheus targets.
+type StatusScrapes struct {
+	Targets []prom.TargetStatus `json:"targets"`
+	Trouble []string            `json:"trouble"`
 }
 
 // StatusOTLP is the detail of the source that receives OTLP.

@@ -14,9 +14,10 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/collect"
 	"github.com/causeway-agent/causeway/agent/collect/container"
-	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/otlp"
+	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
@@ -34,9 +35,9 @@ import (
 
 // plan returns every unit that cfg asks for: the two tables of this file, the
 // status server, and an embedded store where one is in use.
-func (a *Agent) plan(cfg *config.Config, listener net.Listener) ([]unit, error) {
+func (a *Agent) plan(cfg *config.Config, k cluster, listener net.Listener) ([]unit, error) {
 	units := []unit{a.server(cfg, listener), a.locate(cfg)}
-	units = append(units, a.sources(cfg)...)
+	units = append(units, a.sources(cfg, k)...)
 	for _, name := range cfg.Active {
 		d := cfg.Destinations[name]
 		if d.Type == "influxdb" && d.Influx.Embedded {
@@ -52,7 +53,7 @@ func (a *Agent) plan(cfg *config.Config, listener net.Listener) ([]unit, error) 
 }
 
 // sources is the table of what is collected.
-func (a *Agent) sources(cfg *config.Config) []unit {
+func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 	var units []unit
 	poll := func(name string, every time.Duration, s collect.Sampler, conf any) {
 		p := collect.Poll(name, every, s)
@@ -63,6 +64,30 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 	}
 	c := cfg.Collect
 	poll("agent", selfEvery, self{a}, nil)
+	if k.conf.Enabled != "false" {
+		// What the room is made of is in the conf of each that uses it.
+		conf := any(struct {
+			conf kube.Config
+			id   kube.Identity
+		}{k.conf, k.id})
+		if k.watched() {
+			units = append(units, unit{
+				name: "collect/kubernetes/pods", sort: sourceUnit, conf: conf,
+				run: func(ctx context.Context) error { return k.room.Pods().Run(ctx, a.hub) },
+			})
+			poll("kubernetes/podstate", k.conf.Interval, k.room.PodState(), conf)
+		}
+		if k.id.Role != "node" {
+			units = append(units, unit{
+				name: "collect/kubernetes", sort: sourceUnit, conf: conf,
+				run:  func(ctx context.Context) error { return k.room.Cluster().Run(ctx, a.hub) },
+				look: func() any { return k.room.Status() },
+			})
+		}
+	}
+	if cfg.Agent.Role == "cluster" { // the node's own things are its node agent's
+		return units
+	}
 	if c.Host.Enabled != "false" {
 		poll("host", c.Host.Interval, host.New(c.Host), c.Host)
 	}
@@ -70,9 +95,14 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 		// A sampler that was stopped cannot be used again, so each run has its own.
 		stats := &collect.Stats{}
 		units = append(units, unit{
-			name: "collect/containers", sort: sourceUnit, conf: c.Containers, stats: stats,
+			name: "collect/containers", sort: sourceUnit, stats: stats,
+			conf: struct {
+				container.Config
+				node string
+			}{c.Containers, k.id.Node},
 			run: func(ctx context.Context) error {
-				s := container.New(c.Containers, cadvisor.New(c.Containers))
+				k.wait(ctx)
+				s := container.New(c.Containers, a.containers(c.Containers, k.id.Node))
 				defer func() {
 					if err := s.Close(); err != nil {
 						a.log.Warn("cAdvisor did not stop in time", "error", err)
@@ -81,6 +111,26 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 				p := collect.PollInto(stats, "containers", c.Containers.Interval, s)
 				return p.Run(ctx, a.hub)
 			},
+		})
+	}
+	if c.Prometheus.Enabled != "false" {
+		from := prom.Sources{Self: k.id.Node}
+		if k.watched() {
+			from.Pods = scraped{k.room.Pods()}
+		}
+		s := prom.New(c.Prometheus, from, a.log.With("source", "prometheus"))
+		units = append(units, unit{
+			name: "collect/prometheus", sort: sourceUnit,
+			conf: struct {
+				conf    prom.Config
+				cluster kube.Config
+				id      kube.Identity
+			}{c.Prometheus, k.conf, k.id},
+			run: func(ctx context.Context) error {
+				k.wait(ctx)
+				return s.Run(ctx, a.hub)
+			},
+			look: func() any { return scrapeStatus(s) },
 		})
 	}
 	if c.StatsD.Enabled != "false" {
@@ -103,7 +153,10 @@ func (a *Agent) sources(cfg *config.Config) []unit {
 		t := tail.New(c.Logs, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
 		units = append(units, unit{
 			name: "collect/logs", sort: sourceUnit, conf: c.Logs,
-			run:  func(ctx context.Context) error { return t.Run(ctx, a.hub) },
+			run: func(ctx context.Context) error {
+				k.wait(ctx)
+				return t.Run(ctx, a.hub)
+			},
 			look: func() any { return logStatus(t) },
 		})
 	}
@@ -123,6 +176,11 @@ func statsdStatus(s *statsd.Source) StatusStatsD {
 		}
 	}
 	return v
+}
+
+// scrapeStatus is what status shows of the Prometheus scraper.
+func scrapeStatus(s *prom.Source) StatusScrapes {
+	return StatusScrapes{Targets: s.Status(), Trouble: s.Trouble()}
 }
 
 // otlpStatus is what status shows of the OTLP receiver.
@@ -362,7 +420,7 @@ func inUse(cfg *config.Config, name string, k signal.Kind) bool {
 
 // label has the hub complete everything with what cfg and the cloud say.
 func (a *Agent) label(cfg *config.Config) {
-	a.hub.Configure(cfg.Process, a.baseLabels(cfg), nil)
+	a.hub.Configure(cfg.Process, a.baseLabels(cfg), a.clusterNow().enricher())
 }
 
 // baseLabels are on everything: what agent.yaml says counts more than what the

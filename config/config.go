@@ -87,7 +87,7 @@ type Agent struct {
 	Node string `yaml:"node"`
 	// Cluster is the cluster's name; empty outside one.
 	Cluster string `yaml:"cluster"`
-	// Role is what this agent reports: auto or node.
+	// Role is what this agent reports: auto (its node, and the cluster's objects if it is elected), node, or cluster (objects and events only).
 	Role string `yaml:"role"`
 	// Tags go on everything; written as key:value.
 	Tags []string `yaml:"tags"`
@@ -283,11 +283,7 @@ func tags(list []string) error {
 // check returns every complaint about the section agent.
 func (a Agent) check() error {
 	var errs []error
-	if a.Role == "cluster" {
-		errs = append(errs, errors.New("role: cluster is not in this version; auto and node are"))
-	} else {
-		errs = append(errs, oneOf("role", a.Role, "auto", "node"))
-	}
+	errs = append(errs, oneOf("role", a.Role, "auto", "node", "cluster"))
 	errs = append(errs, tags(a.Tags),
 		oneOf("log.level", a.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", a.Log.Format, "auto", "logfmt", "json"))

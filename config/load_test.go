@@ -308,7 +308,7 @@ func TestShapesThatDoNotFit(t *testing.T) {
 		"agent.yaml:1:38: spool.metrics.max_size: must be at least 1MiB",
 		"agent.yaml:1:50: spool.metrics.max_age: must be at least 1m")
 	f("agent: {role: nod, data_dir: '', listen: localhost, drain: 1h}",
-		"agent.yaml:1:15: agent.role: must be one of auto, node (did you mean node?)",
+		"agent.yaml:1:15: agent.role: must be one of auto, node, cluster (did you mean node?)",
 		"agent.yaml:1:30: agent.data_dir: must name a folder",
 		"agent.yaml:1:42: agent.listen: must be host:port, like 127.0.0.1:9580",
 		"agent.yaml:1:60: agent.drain: must be at most 10m")
@@ -336,13 +336,10 @@ func TestWhatIsNotYAML(t *testing.T) {
 func TestWhatIsNotInThisVersionIsNotUnknown(t *testing.T) {
 	wrong(t, `
 collect:
-  prometheus: {enabled: auto, targets: [{url: "http://x"}]}
-  prometheu: {}
-agent: {role: cluster}
+  logs: {journald: {enabled: true}, journal: {}}
 `, "",
-		"agent.yaml:3:3: collect.prometheus: is not in this version",
-		"agent.yaml:4:3: collect.prometheu: unknown key",
-		"agent.yaml:5:15: agent.role: cluster is not in this version; auto and node are")
+		"agent.yaml:3:10: collect.logs.journald: is not in this version",
+		"agent.yaml:3:37: collect.logs.journal: unknown key")
 }
 
 func TestVariablesThatAreWrongAreNamed(t *testing.T) {

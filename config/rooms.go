@@ -8,7 +8,9 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/collect/container"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/otlp"
+	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/exporters/datadog"
@@ -24,17 +26,24 @@ type Collect struct {
 	Host host.Config `yaml:"host"`
 	// Containers is layer 2: the containers of this machine.
 	Containers container.Config `yaml:"containers"`
+	// Prometheus is layer 3: the pages that applications show.
+	Prometheus prom.Config `yaml:"prometheus"`
 	// StatsD is layer 3: what applications send by StatsD and DogStatsD.
 	StatsD statsd.Config `yaml:"statsd"`
 	// OTLP is layer 3 too: what applications with an OpenTelemetry SDK send.
 	OTLP otlp.Config `yaml:"otlp"`
+	// Kubernetes is layer 4: pods, objects, events.
+	Kubernetes kube.Config `yaml:"kubernetes"`
 	// Logs are the files to follow.
 	Logs tail.Config `yaml:"logs"`
 }
 
 // defaultCollect returns what an empty section collect means.
 func defaultCollect() Collect {
-	return Collect{Host: host.Default(), Containers: container.Default(), StatsD: statsd.Default(), OTLP: otlp.Default(), Logs: tail.Default()}
+	return Collect{
+		Host: host.Default(), Containers: container.Default(), Prometheus: prom.Default(), StatsD: statsd.Default(), OTLP: otlp.Default(),
+		Kubernetes: kube.Default(), Logs: tail.Default(),
+	}
 }
 
 // check returns every complaint about the section collect.
@@ -42,8 +51,10 @@ func (c Collect) check() error {
 	return errors.Join(
 		under("host", c.Host.Check()),
 		under("containers", c.Containers.Check()),
+		under("prometheus", c.Prometheus.Check()),
 		under("statsd", c.StatsD.Check()),
 		under("otlp", c.OTLP.Check()),
+		under("kubernetes", c.Kubernetes.Check()),
 		under("logs", c.Logs.Check()),
 	)
 }
@@ -107,7 +118,6 @@ func (d Destination) checkRoom() error {
 // key that a section's type has is found there first.
 func later(key string) bool {
 	return slices.ContainsFunc([]string{
-		"collect.prometheus", "collect.kubernetes",
 		"collect.logs.journald", "collect.logs.pods.exclude_namespaces",
 		"process.redact", "process.cardinality",
 	}, func(k string) bool { return key == k || strings.HasPrefix(key, k+".") })
