@@ -1,20 +1,25 @@
-// Package hub completes what the collectors gather and puts it on disk: Put is
-// the one way from a collector to the spools.
+// Package hub completes what the collectors gather, takes out what must not or
+// need not reach the disk, and puts the rest there: Put is the one way from a
+// collector to the spools.
 //
-// The collectors call Put; Put calls the enricher (kube.Pods), the spool of the
-// batch's kind, and nobody else. The order of its steps matters:
+// The collectors call Put; Put calls the enricher (kube.Pods), package logline
+// for the form of lines, the spool of the batch's kind, and nobody else. The
+// order of its steps matters:
 //
 //  1. Complete: the node's labels, the agent's tags and the enricher's labels
 //     are merged into each label set; what the collector said itself counts more.
-//  2. Rules: they see complete labels, and what they drop costs nothing after.
-//  3. Convert: counters get Prev and Delta, running distributions get Since.
-//     Dropped series are not converted, so they take no memory for it.
-//  4. Encode as one frame, and append: on return the spool holds it.
+//  2. Guard: a series above the limits is folded into its metric's overflow.
+//  3. Parse (lines): time, severity and trace are what the line itself says.
+//  4. Rules: they see all of that, and what they drop costs nothing after.
+//  5. Redact (lines, events): secrets are replaced by [redacted:NAME].
+//  6. Convert (metrics): counters get Prev and Delta, running distributions get
+//     Since. Dropped series are not converted, so they take no memory for it.
+//  7. Encode as one frame, and append: on return the spool holds it.
 //
 // What always holds:
 //
 //  1. One log batch becomes one frame, or none: a file's offset in a frame
-//     never runs ahead of the lines in it.
+//     never runs ahead of the lines in it. A block that loses all its lines stays.
 //  2. A counter that starts again yields its new total as increase, never a
 //     negative one. A series that was born while we watched yields its first
 //     total too: short-lived containers lose nothing.
@@ -22,12 +27,21 @@
 //     because Seed reads the last totals back from the spool's newest frames.
 //  4. A sample that is not newer than the one before it, of a counter or a
 //     running distribution, is dropped and counted: it would count twice.
+//  5. Every item has a fate in Stats, and the equation there holds.
+//  6. What is on the disk, in a tap or at a vendor has been redacted.
 //
-// Per series the hub holds one entry (its full name, its last reading), for Forget (15 minutes) after it was
-// last seen. Put may be called from any number of goroutines; it owns the batch
-// it is given and gives nothing back.
+// Per series the hub holds one entry (its full name, its last reading), for
+// Forget (15 minutes) after it was last seen, of at most cardinality.max_series.
+// Per stream it holds a parser, the state of limits and of a private key that is
+// being printed; that is lost at a restart. Put may be called from any number of
+// goroutines; it owns the batch it is given and gives nothing back. Lines are
+// worked on outside the hub's lock, one block of a stream at a time, so that
+// metrics never wait for lines. There are no goroutines: what is due every ten
+// seconds goes along with a Put of its kind, or with Flush.
 //
-// The hub does not know vendors, does not aggregate, and keeps no samples.
+// The hub does not know vendors, does not aggregate, keeps no samples, and does
+// not redact labels of streams, series and events, nor what goes over several
+// lines other than a private key.
 package hub
 
 import (

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -217,6 +218,123 @@ func TestTheEnricherIsAskedAgainWhenItKnowsMore(t *testing.T) {
 	e.version++
 	if got := get(); got != "p1p1" {
 		t.Errorf("knows %q", got)
+	}
+}
+
+// asked is an Enricher that counts what it is asked.
+type asked struct {
+	pods
+	n int
+}
+
+func (a *asked) Labels(set string) string {
+	a.n++
+	return a.pods.Labels(set)
+}
+
+func TestAVersionIsAskedForOncePerSeries(t *testing.T) {
+	e := &asked{}
+	h := newHub(t, Config{}, "", e)
+	put := func(want int) {
+		t.Helper()
+		m := &signal.Batch{Kind: signal.Metric}
+		for i := range 100 {
+			m.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "m", Type: signal.Gauge, Labels: signal.Labels("container.id", fmt.Sprint("c", i%3), "i", fmt.Sprint(i))}), Time: 1})
+		}
+		h.Complete(m)
+		named := 0
+		for _, s := range m.Samples {
+			if signal.Lookup(s.Series.Desc().Labels, "k8s.pod.name") != "" {
+				named++
+			}
+		}
+		if e.n != want || (named == 33) != (e.version > 0) {
+			t.Errorf("asked %d times, want %d; %d have a pod", e.n, want, named)
+		}
+	}
+	put(100)
+	put(100)
+	e.version += 5 // pods came and went between two batches
+	put(200)
+	put(200)
+	e.version++
+	put(300)
+}
+
+// held is an Enricher that tells when it has been asked.
+type held struct{ once chan struct{} }
+
+func (h held) Version() uint64 { return 0 }
+func (h held) Labels(set string) string {
+	if signal.Lookup(set, "a") != "" {
+		close(h.once)
+	}
+	return ""
+}
+
+func TestMetricsDoNotWaitForLines(t *testing.T) {
+	e := held{make(chan struct{})}
+	h := newHub(t, Config{}, "", e)
+	b := parse(t, signal.Log, "log {a=\"1\"} \"f\" 0..5\n@1 - \"x\" {}")
+	busy := &streamEntry{version: 1}
+	h.streams[b.Logs[0].Stream] = busy
+	busy.work.Lock() // another block of the stream is being worked on
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.Complete(b)
+	}()
+	<-e.once
+	h.Complete(parse(t, signal.Metric, "m gauge - 1 @1"))
+	busy.work.Unlock()
+	<-done
+}
+
+func TestAnyNumberOfGoroutinesMayPut(t *testing.T) {
+	c := Config{Parse: "auto", Redact: []string{"default", "acme=ACME-[0-9]+"}, Cardinality: Cardinality{MaxSeries: 50, PerMetric: 20}, Rules: []Rule{
+		{Kind: "log", Match: `level <= 3`, Action: "count", Name: "errors", Labels: []string{"level"}},
+		{Kind: "log", Match: `text =~ "x$"`, Action: "limit", PerSecond: 1},
+		{Kind: "log", Match: `text =~ "y$"`, Action: "sample", Rate: 0.5},
+	}}
+	h := newHub(t, c, "", &pods{version: 1})
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 50 {
+				for _, b := range []*signal.Batch{
+					parse(t, signal.Log, fmt.Sprintf("log {k8s.pod.uid=\"%d\"} \"f\" 0..5\n@1 3 \"oh a@b.com x\" {}\n@2 - \"ACME-1 y\" {}\n@3 - \"x\" {}", i%3)),
+					parse(t, signal.Metric, fmt.Sprintf("m{i=\"%d\"} counter - 1 @%d\nm%d gauge - 1 @1", i, g*100+i, i)),
+					parse(t, signal.Event, `event @1 - "" "" "for a@b.com" "token=abc" {} count=1`),
+				} {
+					if err := h.Put(t.Context(), b); err != nil {
+						t.Error(err)
+					}
+				}
+				switch i % 10 {
+				case 3:
+					h.Configure(c, "", &pods{version: uint64(i)})
+				case 5:
+					if err := h.Flush(t.Context()); err != nil {
+						t.Error(err)
+					}
+				case 7:
+					h.Overflows()
+					h.Redacted()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := h.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	balanced(t, h)
+	if got := spooled(t, h, signal.Log); strings.Contains(got, "a@b.com") || strings.Contains(got, "ACME-1") {
+		t.Error("a secret is on the disk")
+	}
+	st := &h.Stats[signal.Log]
+	if st.Counted.Load() != 200 || h.Stats[signal.Metric].Series.Load() > 50 {
+		t.Errorf("%d counted, %d series", st.Counted.Load(), h.Stats[signal.Metric].Series.Load())
 	}
 }
 

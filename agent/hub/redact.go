@@ -322,7 +322,7 @@ func (s *scanner) digits(p int) {
 	}
 	cards(s.text[lo:hi:hi], from-lo, to-lo, func(from, to int) {
 		if !s.suspect() {
-			s.spans = append(s.spans, span{s.line, lo + from, lo + to, nameCard, plain})
+			s.spans = append(s.spans, span{s.line, lo + from, lo + to, nameCard, numberOfJSON(s.text[lo:hi], from)})
 		}
 	})
 }

@@ -338,6 +338,18 @@ func cards(line []byte, from, to int, yield func(from, to int)) {
 	}
 }
 
+// numberOfJSON says how a number is replaced that begins at from: where it is the
+// value of a member of an object, by a string.
+func numberOfJSON(line []byte, from int) manner {
+	for from > 0 && blank(line[from-1]) {
+		from--
+	}
+	if from > 2 && line[from-1] == ':' && line[from-2] == '"' && line[from-3] != '\\' {
+		return quoted
+	}
+	return plain
+}
+
 // alone reports whether what stands in line[from:to] is no part of a longer word
 // or number.
 func alone(line []byte, from, to int) bool {

@@ -10,6 +10,7 @@ type value struct {
 	from, to int
 	inQuotes bool // the value is quoted
 	keyed    byte // the quote around the key, 0 if there is none
+	escaped  bool // that quote has a backslash: the value is JSON within a string
 	sep      byte // '=', ':', ' ' (behind a flag), '>' (in XML)
 	spaced   bool // there is a blank behind the separator
 }
@@ -40,7 +41,7 @@ func keyValue(prose bool) finder {
 		case "null", "true", "false", "nil", "none", "None", "undefined":
 			return 0, 0, plain
 		}
-		if v.keyed == '"' && v.sep == ':' {
+		if v.keyed == '"' && v.sep == ':' && !v.escaped {
 			return v.from, v.to, quoted
 		}
 		if prose && v.keyed == 0 && v.sep == ':' && v.spaced && (len(text) < 8 || bytes.IndexAny(text, "0123456789") < 0) {
@@ -87,7 +88,7 @@ func valueBehind(line []byte, at, end int) (v value, ok bool) {
 	}
 	i := run(line, end, func(c byte) bool { return c == '\\' })
 	if i < len(line) && quote(line[i]) {
-		v.keyed = line[i]
+		v.keyed, v.escaped = line[i], i > end
 		end = i + 1
 	}
 	switch {
