@@ -194,6 +194,12 @@ func TestCorpus(t *testing.T) {
 	f("dmesg -T", Text, `[Mon Nov 23 13:21:01 2026] EXT4-fs (sda1): mounted`, sec+" -")
 	f("squid", Text, `1795440061.123     91 10.0.0.9 TCP_MISS/200 512 GET http://x/`, ms+" -")
 	f("node", Text, `Error: no stock`, "- error")
+	f("go, a panic", Text, "panic: boom\n\ngoroutine 1 [running]:\nmain.main()", "- critical")
+	f("go, the runtime", Text, "fatal error: all goroutines are asleep - deadlock!", "- critical")
+	f("rust, a panic", Text, "thread 'main' panicked at src/main.rs:2:5:\nboom", "- critical")
+	f("python, uncaught", Text, "Traceback (most recent call last):\n  File \"x.py\", line 1\nValueError: x", "- error")
+	f("java, uncaught", Text, "Exception in thread \"main\" java.lang.Error: x\n\tat a.B.c(B.java:1)", "- critical")
+	f("php, uncaught", Text, "PHP Fatal error:  Uncaught Exception: x", "- critical")
 	f(".net", Text, `fail: Shop.Orders[0]`, "- error")
 	f("minecraft, java.util", Text, `[13:21:01] [Server thread/WARN]: Can't keep up!`, "- warning")
 

@@ -57,11 +57,10 @@ func levelOf(word []byte) uint8 {
 
 // The meanings that numbers of a severity have.
 const (
-	byPino     = iota // 10 trace … 60 fatal: bunyan, pino; 0 … 7 as syslog; 100 … 800 as Google
-	byPython          // 10 debug … 50 critical
-	byLogback         // 5000 trace … 40000 error
-	byOTel            // 1 trace … 24 fatal
-	bySeverity        // the syslog numbers only
+	byPino    = iota // 10 trace … 60 fatal: bunyan, pino; 0 … 7 as syslog; 100 … 800 as Google
+	byPython         // 10 debug … 50 critical
+	byLogback        // 5000 trace … 40000 error
+	byOTel           // 1 trace … 24 fatal
 )
 
 // levelOfNumber returns the severity that the digits b mean.
@@ -96,8 +95,6 @@ func levelOfNumber(b []byte, by int) uint8 {
 		return pick(1, 20000, 30000, 30000, 40000)
 	case n <= debug:
 		return uint8(n)
-	case by == bySeverity:
-		return unknown
 	case n <= 99:
 		return pick(8, 30, 40, 40, 50, 60)
 	case n <= 800:

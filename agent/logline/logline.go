@@ -112,8 +112,9 @@ func NewParser(f Format) *Parser { return &Parser{format: f} }
 
 // Parse reads one line, which has no line end. at is when it was read, in Unix
 // nanoseconds. attrs is the line's flat label set so far; out is attrs with
-// what the line says merged in, and is valid until the next Parse. If ok is
-// false the line has not the parser's form, and out is attrs.
+// what the line says merged in, and is valid until the next Parse; it must not
+// come back as attrs. If ok is false the line has not the parser's form, and
+// out is attrs; so it is with None, but ok.
 func (p *Parser) Parse(line []byte, at int64, attrs []byte) (r Record, out []byte, ok bool) {
 	switch p.format {
 	case None:

@@ -458,6 +458,13 @@ func exponent(b []byte) int64 {
 	if len(b) == 0 || len(b) > 32 || !isDigit(b[0]) {
 		return 0
 	}
+	for i, c := range b { // what has not this form is a date or a version, and an error of ParseFloat's would be allocated
+		switch {
+		case isDigit(c), c == '.' && i == 1, c|0x20 == 'e' && i > 0, (c == '+' || c == '-') && i > 0 && b[i-1]|0x20 == 'e':
+		default:
+			return 0
+		}
+	}
 	f, err := strconv.ParseFloat(view(b), 64)
 	if err != nil || f < leastEpoch || f > math.MaxInt64/2 {
 		return 0

@@ -1,5 +1,7 @@
 package logline
 
+import "bytes"
+
 // How far behind the stamp a severity is looked for. The words of a text that
 // happen to be severities lie behind that, mostly.
 const (
@@ -36,6 +38,9 @@ func text(b []byte, at int64) (r Record, ok bool) {
 			r.Level, _ = severity(b[i+n:], textWords)
 			return r, r.Level != unknown
 		}
+		if cry := outcry(b[i:]); cry != unknown {
+			return Record{Level: cry}, true
+		}
 		level, end := severity(b, 2)
 		if r.Level == unknown {
 			r.Level = level
@@ -52,6 +57,33 @@ func text(b []byte, at int64) (r Record, ok bool) {
 		r.Level, _ = severity(b[i+n:], textWords)
 	}
 	return r, true
+}
+
+// outcry returns the severity of what a runtime says when a program ends, or
+// nearly so; unknown if it is something else.
+func outcry(b []byte) uint8 {
+	if len(b) < 7 {
+		return unknown
+	}
+	switch b[0] {
+	case 'p', 'f', 'u':
+		if has(b, "panic: ") || has(b, "fatal error: ") || has(b, "unexpected fault address ") {
+			return critical
+		}
+	case 't':
+		if has(b, "thread '") && bytes.Contains(b, []byte(" panicked at ")) {
+			return critical
+		}
+	case 'E', 'U', 'P', 'F':
+		if has(b, "Exception in thread ") || has(b, "Unhandled exception. ") || has(b, "PHP Fatal error: ") || has(b, "Fatal error: ") {
+			return critical
+		}
+	case 'T':
+		if has(b, "Traceback (most recent call last)") {
+			return failure
+		}
+	}
+	return unknown
 }
 
 // clockOnly returns the length of 13:21:01.123 or 1:21PM at the start of b, 0
