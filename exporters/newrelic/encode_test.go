@@ -321,6 +321,41 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// What is shared between points, or copied from the one before, is only what they share.
+func TestNeighbours(t *testing.T) {
+	f := func(in string, want ...string) {
+		t.Helper()
+		for i, api := range []string{"sdk", "otlp"} {
+			m, _, _, _, _ := take(t, config(api), parse(t, signal.Metric, in))
+			if got := show(m); got != want[min(i, len(want)-1)] {
+				t.Errorf("%s: %s\ngave %s\nwant %s", api, in, got, want[min(i, len(want)-1)])
+			}
+		}
+	}
+	f("type{type=\"x\"} gauge - 3 @9000\napp.up{type=\"x\"} gauge - 1 @9000", "type attr.type=x gauge 3; app.up type=x gauge 1")
+	f("a_b{a-b=\"x\"} gauge - 3 @9000\nb{a-b=\"x\"} gauge - 1 @9000\na_b{a-b=\"x\"} gauge - 3 @9000",
+		"a_b gauge 3; b a_b=x gauge 1; a_b gauge 3", "a_b a-b=x gauge 3; b a-b=x gauge 1; a_b a-b=x gauge 3")
+	f("a{x=\"y\"} counter - 9 +1 since 1000 @9000\nb{x=\"y\"} counter - 9 +1 since 1000 @5000\nc{x=\"y\"} counter - 9 +1 since 4000 @9000",
+		"a x=y count 1 from 1000 for 8000; b x=y count 1 from 1000 for 4000; c x=y count 1 from 4000 for 5000")
+	f("a{x=\"y\"} dist - 0 @9000 from 1000 hist (count=1 sum=1 min=1 max=1)\nb{x=\"y\"} gauge - 1 @9000", "a x=y summary n=1 sum=1 min=1 max=1 from 1000 for 8000; b x=y gauge 1",
+		"a x=y histogram n=1 sum=1 []:[] from 1000 for 8000; b x=y gauge 1")
+	f("system.load{host.name=\"n\",service.name=\"s\"} gauge - 1 @9000\napp{host.name=\"n\",service.name=\"s\"} gauge - 2 @9000\nsystem.load{host.name=\"n\",service.name=\"s\"} gauge - 3 @9000",
+		"system.load host.id=n host.name=n service=s gauge 1; app host.name=n service.name=s gauge 2; system.load host.id=n host.name=n service=s gauge 3")
+	f("a{k8s.pod.name=\"p\",x=\"1\"} gauge - 1 @9000\na{k8s.pod.name=\"q\",x=\"1\"} gauge - 2 @9000\na{x=\"1\"} gauge - 3 @9000", "a k8s.pod.name=p x=1 gauge 1; a k8s.pod.name=q x=1 gauge 2; a x=1 gauge 3")
+}
+
+func TestPairs(t *testing.T) {
+	for k := range 300 {
+		for _, v := range []int{0, 1, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128, 129, 200, 300, 16383, 16384} {
+			key, value := strings.Repeat("k", k), strings.Repeat("v", v)
+			msg := field(appendPair(nil, 0x0a, key[:k/2], key[k/2:], value), 1)
+			if string(field(msg, 1)) != key || string(field(field(msg, 2), 1)) != value {
+				t.Fatalf("a key of %d and a value of %d bytes: %q", k, v, msg)
+			}
+		}
+	}
+}
+
 func TestHostHasAnID(t *testing.T) {
 	f := func(in, id string) {
 		t.Helper()

@@ -23,7 +23,7 @@
 //	summary         {percentile="99"}            histogram without buckets, and NAME.percentiles
 //	lines           Log API, detailed            log records
 //	events, checks  Event API                    Event API if account_id is set, else log records
-//	                                             with newrelic.event.type
+//	                                             with newrelic.event.type, stored as events
 //
 // What always holds:
 //
@@ -39,7 +39,9 @@
 // New Relic answers 202 when it has received a body, and looks into it later:
 // what it then rejects shows only in its NrIntegrationError events. So "sent"
 // means received here, and this package is strict in its place. A count that is
-// sent twice counts twice: metrics are not idempotent (Limits).
+// sent twice counts twice: metrics are not idempotent (Limits). Where OTLP's
+// answer says that it rejected some points, that many items are booked as
+// refused; which ones it does not say.
 //
 // Memory: Encode writes to the caller's buffer and keeps nothing; per sample
 // and line it allocates nothing. The package starts no goroutine.
@@ -75,7 +77,8 @@ type Config struct {
 	// begins with NRAK-.
 	LicenseKey secret.String `yaml:"license_key"`
 	// AccountID is the account's number. Events go to its Event API; with api:
-	// otlp and without a number they go as log records.
+	// otlp and without a number they go as log records that New Relic stores as
+	// events, and shows Kubernetes' own with the object they are about.
 	AccountID int64 `yaml:"account_id"`
 	// UserKey (NRAK-…) is needed for dashboards only, not for sending data.
 	UserKey secret.String `yaml:"user_key"`
