@@ -66,7 +66,8 @@ func table() []row {
 
 		// And the container's.
 		{from: signal.ContainerCPUUsage, to: "k8s.container.cpu_limit_utilization", how: ratio, per: signal.ContainerCPULimit, need: signal.LabelK8sContainer},
-		{from: signal.ContainerMemoryUsage, to: "k8s.container.memory_limit_utilization", how: ratio, per: signal.ContainerMemoryLimit, need: signal.LabelK8sContainer},
+		{from: signal.ContainerMemoryUsage, to: "k8s.container.memory_limit_utilization", how: ratio, per: signal.ContainerMemoryLimit,
+			need: signal.LabelK8sContainer},
 
 		// Any of these shows that the cluster is there.
 		{from: signal.SystemUptime, to: clusterInfo, how: one, need: signal.LabelCluster},

@@ -16,7 +16,8 @@ func hostBatch() *signal.Batch {
 	rng := rand.New(rand.NewPCG(1, 2))
 	node := []string{signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelEnv, "prod"}
 	add := func(name string, v float64, labels ...string) {
-		s := signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: signal.Counter, Labels: signal.Labels(append(labels, node...)...)}), Time: 1700000010000, Value: v * (1 + rng.Float64())}
+		s := signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: signal.Counter, Labels: signal.Labels(append(labels, node...)...)}),
+			Time: 1700000010000, Value: v * (1 + rng.Float64())}
 		s.Prev, s.Delta = 1700000000000, s.Value/1000
 		b.Add(s)
 	}
@@ -31,7 +32,8 @@ func hostBatch() *signal.Batch {
 				add(m, 987654321+float64(i), signal.LabelDevice, fmt.Sprintf("nvme%dn1", i), signal.LabelDiskDirection, dir)
 			}
 			for _, m := range []string{signal.SystemNetworkIO, signal.SystemNetworkPackets, signal.SystemNetworkErrors, signal.SystemNetworkDropped} {
-				add(m, 987654321+float64(i), signal.LabelInterface, fmt.Sprintf("eth%d", i), signal.LabelNetDirection, map[string]string{"read": "receive", "write": "transmit"}[dir])
+				add(m, 987654321+float64(i), signal.LabelInterface, fmt.Sprintf("eth%d", i), signal.LabelNetDirection, map[string]string{"read": "receive",
+					"write": "transmit"}[dir])
 			}
 		}
 	}
@@ -43,12 +45,17 @@ func containerBatch(n int) *signal.Batch {
 	b := &signal.Batch{Kind: signal.Metric}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range n {
-		labels := signal.Labels(signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelNamespace, "default", signal.LabelNode, "node-17",
+		labels := signal.Labels(signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelNamespace, "default",
+			signal.LabelNode, "node-17",
 			signal.LabelPod, fmt.Sprintf("web-7d4b9c6f5-%05x", rng.Uint32()), signal.LabelPodUID, fmt.Sprintf("%032x", rng.Uint64()), signal.LabelK8sContainer, "app",
-			signal.LabelContainerID, fmt.Sprintf("%016x%016x%016x%016x", rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64()), signal.LabelImage, "registry.example.com/web", signal.LabelDeployment, "web")
-		for _, m := range []string{signal.ContainerCPUUsage, signal.ContainerCPULimit, signal.ContainerCPUShares, signal.ContainerMemoryUsage, signal.ContainerMemoryWorkingSet,
-			signal.ContainerMemoryRSS, signal.ContainerMemoryCache, signal.ContainerMemoryLimit, signal.ContainerProcesses, signal.ContainerThreads, signal.ContainerUptime, signal.ContainerStartTime} {
-			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: m, Type: signal.Gauge, Labels: labels}), Time: 1700000010000, Value: float64(rng.IntN(1 << 30))})
+			signal.LabelContainerID, fmt.Sprintf("%016x%016x%016x%016x", rng.Uint64(), rng.Uint64(), rng.Uint64(), rng.Uint64()), signal.LabelImage,
+			"registry.example.com/web", signal.LabelDeployment, "web")
+		for _, m := range []string{signal.ContainerCPUUsage, signal.ContainerCPULimit, signal.ContainerCPUShares, signal.ContainerMemoryUsage,
+			signal.ContainerMemoryWorkingSet,
+			signal.ContainerMemoryRSS, signal.ContainerMemoryCache, signal.ContainerMemoryLimit, signal.ContainerProcesses, signal.ContainerThreads,
+			signal.ContainerUptime, signal.ContainerStartTime} {
+			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: m, Type: signal.Gauge, Labels: labels}), Time: 1700000010000,
+				Value: float64(rng.IntN(1 << 30))})
 		}
 	}
 	return b
@@ -90,7 +97,8 @@ func logBatch(n int) *signal.Batch {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range n {
 		blk.Append(1700000010e9+int64(i)*1e6, 6, fmt.Appendf(nil,
-			`10.0.%d.%d - - [14/Nov/2023:22:13:30 +0000] "GET /api/v1/items/%d?page=%d HTTP/1.1" 200 %d "https://example.com/list" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/118.0.0.0 Safari/537.36" rt=0.%03d id=%016x`,
+			`10.0.%d.%d - - [14/Nov/2023:22:13:30 +0000] "GET /api/v1/items/%d?page=%d HTTP/1.1" 200 %d "https://example.com/list" `+
+				`"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/118.0.0.0 Safari/537.36" rt=0.%03d id=%016x`,
 			rng.IntN(250), rng.IntN(250), rng.IntN(100000), rng.IntN(13), 512+rng.IntN(9000), rng.IntN(1000), rng.Uint64()), nil)
 	}
 	b.Logs = append(b.Logs, blk)

@@ -29,9 +29,11 @@ func regions(name string) (region, bool) {
 	case "us":
 		return region{"metric-api.newrelic.com", "log-api.newrelic.com", "insights-collector.newrelic.com", "otlp.nr-data.net", "api.newrelic.com"}, true
 	case "eu":
-		return region{"metric-api.eu.newrelic.com", "log-api.eu.newrelic.com", "insights-collector.eu01.nr-data.net", "otlp.eu01.nr-data.net", "api.eu.newrelic.com"}, true
+		return region{"metric-api.eu.newrelic.com", "log-api.eu.newrelic.com", "insights-collector.eu01.nr-data.net", "otlp.eu01.nr-data.net",
+			"api.eu.newrelic.com"}, true
 	case "gov":
-		return region{"gov-metric-api.newrelic.com", "gov-log-api.newrelic.com", "gov-insights-collector.newrelic.com", "gov-otlp.nr-data.net", "api.newrelic.com"}, true
+		return region{"gov-metric-api.newrelic.com", "gov-log-api.newrelic.com", "gov-insights-collector.newrelic.com", "gov-otlp.nr-data.net",
+			"api.newrelic.com"}, true
 	}
 	return region{}, false
 }
@@ -272,7 +274,8 @@ func (c *client) Connect(ctx context.Context) error {
 		if last := c.conf.LicenseKey.Last4(); last != "" {
 			key += " that ends in " + last
 		}
-		return fmt.Errorf("%s does not take %s (%d): check that license_key is a key of type INGEST - LICENSE, that it was not deleted, and that its account is in region %s: %s",
+		return fmt.Errorf("%s does not take %s (%d): check that license_key is a key of type INGEST - LICENSE, that it was not deleted, "+
+			"and that its account is in region %s: %s",
 			at, key, status, c.conf.Region, words)
 	case status == http.StatusTooManyRequests:
 		return fmt.Errorf("%s answers too many requests (429); try again later: %s", at, words)

@@ -42,7 +42,8 @@ func TestCheck(t *testing.T) {
 		c.LicenseKey = "0123456789abcdef0123456789abcdefFFFFNRAL"
 		change(&c)
 		err := c.Check()
-		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) || err != nil && strings.Contains(err.Error(), "456789") {
+		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) || err != nil && strings.Contains(err.Error(),
+			"456789") {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -85,12 +86,16 @@ func TestTarget(t *testing.T) {
 			}
 		}
 	}
-	f("us", "sdk", "", 0, "https://metric-api.newrelic.com/metric/v1", "https://log-api.newrelic.com/log/v1", "https://insights-collector.newrelic.com/v1/accounts/events")
-	f("eu", "sdk", "", 12, "https://metric-api.eu.newrelic.com/metric/v1", "https://log-api.eu.newrelic.com/log/v1", "https://insights-collector.eu01.nr-data.net/v1/accounts/12/events")
+	f("us", "sdk", "", 0, "https://metric-api.newrelic.com/metric/v1", "https://log-api.newrelic.com/log/v1",
+		"https://insights-collector.newrelic.com/v1/accounts/events")
+	f("eu", "sdk", "", 12, "https://metric-api.eu.newrelic.com/metric/v1", "https://log-api.eu.newrelic.com/log/v1",
+		"https://insights-collector.eu01.nr-data.net/v1/accounts/12/events")
 	f("us", "otlp", "", 0, "https://otlp.nr-data.net/v1/metrics", "https://otlp.nr-data.net/v1/logs", "https://otlp.nr-data.net/v1/logs")
-	f("eu", "otlp", "", 12, "https://otlp.eu01.nr-data.net/v1/metrics", "https://otlp.eu01.nr-data.net/v1/logs", "https://insights-collector.eu01.nr-data.net/v1/accounts/12/events")
+	f("eu", "otlp", "", 12, "https://otlp.eu01.nr-data.net/v1/metrics", "https://otlp.eu01.nr-data.net/v1/logs",
+		"https://insights-collector.eu01.nr-data.net/v1/accounts/12/events")
 	f("gov", "otlp", "", 0, "https://gov-otlp.nr-data.net/v1/metrics", "https://gov-otlp.nr-data.net/v1/logs", "https://gov-otlp.nr-data.net/v1/logs")
-	f("us", "sdk", "http://127.0.0.1:80/nr/", 12, "http://127.0.0.1:80/nr/metric/v1", "http://127.0.0.1:80/nr/log/v1", "http://127.0.0.1:80/nr/v1/accounts/12/events")
+	f("us", "sdk", "http://127.0.0.1:80/nr/", 12, "http://127.0.0.1:80/nr/metric/v1", "http://127.0.0.1:80/nr/log/v1",
+		"http://127.0.0.1:80/nr/v1/accounts/12/events")
 	f("us", "otlp", "https://p.example.com/nr", 0, "https://p.example.com/nr/v1/metrics", "https://p.example.com/nr/v1/logs", "https://p.example.com/nr/v1/logs")
 }
 
@@ -105,7 +110,8 @@ func TestLimitsOfRequests(t *testing.T) {
 			if api == "otlp" {
 				encoding = "zstd"
 			}
-			if l.Packed > 1e6 || l.Packed == 0 || l.MaxAge > 48*time.Hour || l.MaxAge == 0 || l.Future > 24*time.Hour || l.Future == 0 || l.Idempotent || l.Encoding != encoding {
+			if l.Packed > 1e6 || l.Packed == 0 || l.MaxAge > 48*time.Hour || l.MaxAge == 0 || l.Future > 24*time.Hour || l.Future == 0 || l.Idempotent ||
+				l.Encoding != encoding {
 				t.Errorf("%s %v: %+v", api, e.Kind(), l)
 			}
 		}
@@ -122,7 +128,8 @@ func TestSendClassifies(t *testing.T) {
 			s.Answer(status)
 			err := Metrics("n", c, hc).(sender).Send(t.Context(), []byte("x"))
 			var e *exporters.Error
-			if !errors.As(err, &e) || e.Class != want || e.Status != status || !strings.Contains(e.Words, "as the test wants it") || e.After != after || strings.Contains(err.Error(), "0123abcd") {
+			if !errors.As(err, &e) || e.Class != want || e.Status != status || !strings.Contains(e.Words, "as the test wants it") || e.After != after ||
+				strings.Contains(err.Error(), "0123abcd") {
 				t.Errorf("%s %d: %v, want %v", api, status, err, want)
 			}
 		}
@@ -143,7 +150,8 @@ func TestSendClassifies(t *testing.T) {
 	c := config("otlp")
 	c.URL = "http://127.0.0.1:1" // nobody listens there
 	var e *exporters.Error
-	if err := Logs("n", c, http.DefaultClient).(sender).Send(t.Context(), nil); !errors.As(err, &e) || e.Class != exporters.Retry || !e.Unsent || strings.Contains(err.Error(), "abcd") {
+	if err := Logs("n", c, http.DefaultClient).(sender).Send(t.Context(), nil); !errors.As(err, &e) || e.Class != exporters.Retry || !e.Unsent ||
+		strings.Contains(err.Error(), "abcd") {
 		t.Errorf("without a server: %v", err)
 	}
 	c.LicenseKey = "" // what the SDK makes no request for
@@ -190,7 +198,8 @@ func TestConnect(t *testing.T) {
 				change(&own)
 			}
 			err := connect(own, hc)
-			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) || err != nil && strings.Contains(err.Error(), "01234567") {
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) || err != nil && strings.Contains(err.Error(),
+				"01234567") {
 				t.Errorf("%s: %v, want %q", api, err, want)
 			}
 		}

@@ -33,18 +33,23 @@ func rules() []rule {
 	const cluster, namespace, pod, container = "k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name", "k8s.container.name"
 	service := []string{"service.name"}
 	all := []rule{
-		{entity: "HOST", prefix: []string{"system.", "process."}, id: []string{"host.id"}, name: "host.name", absent: []string{"service.name", "container.id"}, source: otlp},
+		{entity: "HOST", prefix: []string{"system.", "process."}, id: []string{"host.id"}, name: "host.name", absent: []string{"service.name",
+			"container.id"}, source: otlp},
 		{entity: "HOST", prefix: []string{"node_"}, id: []string{"instance"}, name: "instance", provider: "prometheus"},
-		{entity: "CONTAINER", prefix: []string{"container.", "container_", "kube_pod_container_"}, id: []string{cluster, namespace, pod, container}, name: container, absent: service, source: otlp},
-		{entity: "KUBERNETES_POD", prefix: []string{"kube_pod_"}, id: []string{cluster, namespace, pod}, name: pod, absent: []string{"service.name", container}, source: otlp},
+		{entity: "CONTAINER", prefix: []string{"container.", "container_", "kube_pod_container_"}, id: []string{cluster, namespace, pod, container},
+			name: container, absent: service, source: otlp},
+		{entity: "KUBERNETES_POD", prefix: []string{"kube_pod_"}, id: []string{cluster, namespace, pod}, name: pod, absent: []string{"service.name",
+			container}, source: otlp},
 		{entity: "KUBERNETES_NAMESPACE", prefix: []string{"kube_namespace_"}, id: []string{cluster, namespace}, name: namespace, absent: service, source: otlp},
-		{entity: "KUBERNETES_REPLICASET", metric: "kube_replicaset_owner", id: []string{cluster, namespace, "k8s.replicaset.name"}, name: "k8s.replicaset.name", absent: service, source: otlp},
+		{entity: "KUBERNETES_REPLICASET", metric: "kube_replicaset_owner", id: []string{cluster, namespace, "k8s.replicaset.name"},
+			name: "k8s.replicaset.name", absent: service, source: otlp},
 		{entity: "KUBERNETESCLUSTER", metric: "k8s.cluster.info", id: []string{cluster}, name: cluster, absent: service, source: otlp},
 		{entity: "EXT-SERVICE", prefix: []string{""}, id: []string{"service.name"}, name: "service.name", provider: "opentelemetry"},
 	}
 	for _, kind := range []string{"deployment", "daemonset", "statefulset", "job", "cronjob"} {
 		key := "k8s." + kind + ".name"
-		all = append(all, rule{entity: "KUBERNETES_" + strings.ToUpper(kind), prefix: []string{"kube_" + kind + "_"}, id: []string{cluster, namespace, key}, name: key, absent: service, source: otlp})
+		all = append(all, rule{entity: "KUBERNETES_" + strings.ToUpper(kind), prefix: []string{"kube_" + kind + "_"}, id: []string{cluster, namespace, key},
+			name: key, absent: service, source: otlp})
 	}
 	return all
 }

@@ -132,7 +132,8 @@ func TestOTLPIsStrict(t *testing.T) {
 	}
 	sum := func(temporality metricspb.AggregationTemporality, monotonic bool, start uint64, v float64, attrs ...*commonpb.KeyValue) *metricspb.Metric {
 		return &metricspb.Metric{Name: "a", Data: &metricspb.Metric_Sum{Sum: &metricspb.Sum{AggregationTemporality: temporality, IsMonotonic: monotonic,
-			DataPoints: []*metricspb.NumberDataPoint{{StartTimeUnixNano: start, TimeUnixNano: end, Attributes: attrs, Value: &metricspb.NumberDataPoint_AsDouble{AsDouble: v}}}}}}
+			DataPoints: []*metricspb.NumberDataPoint{{StartTimeUnixNano: start, TimeUnixNano: end, Attributes: attrs,
+				Value: &metricspb.NumberDataPoint_AsDouble{AsDouble: v}}}}}}
 	}
 	f(sum(delta, true, start, 1), "")
 	f(sum(2, true, start, 1), "a sum that is")
@@ -153,9 +154,10 @@ func TestOTLPIsStrict(t *testing.T) {
 	f(hist([]uint64{1, 2}, nil), "2 buckets and 0 bounds")
 	f(hist([]uint64{1, 1, 1}, []float64{2, 1}), "not in order")
 	exp := func(n int) *metricspb.Metric {
-		return &metricspb.Metric{Name: "a", Data: &metricspb.Metric_ExponentialHistogram{ExponentialHistogram: &metricspb.ExponentialHistogram{AggregationTemporality: delta,
-			DataPoints: []*metricspb.ExponentialHistogramDataPoint{{StartTimeUnixNano: start, TimeUnixNano: end, Count: 1, ZeroCount: 1,
-				Positive: &metricspb.ExponentialHistogramDataPoint_Buckets{BucketCounts: make([]uint64, n)}}}}}}
+		return &metricspb.Metric{Name: "a",
+			Data: &metricspb.Metric_ExponentialHistogram{ExponentialHistogram: &metricspb.ExponentialHistogram{AggregationTemporality: delta,
+				DataPoints: []*metricspb.ExponentialHistogramDataPoint{{StartTimeUnixNano: start, TimeUnixNano: end, Count: 1, ZeroCount: 1,
+					Positive: &metricspb.ExponentialHistogramDataPoint_Buckets{BucketCounts: make([]uint64, n)}}}}}}
 	}
 	f(exp(160), "")
 	f(exp(161), "161 buckets")
@@ -285,7 +287,8 @@ func TestServerAnswersAsNewRelic(t *testing.T) {
 	f(429, "POST", "/log/v1", "k", j, "", "", "")
 	f(503, "POST", "/log/v1", "k", j, "", "", "")
 	// A yes, and then it is dropped.
-	f(202, "POST", "/metric/v1", "k", j, "", `[{"metrics":[{"name":"a","value":1,"timestamp":1},{"name":"b","value":1,"timestamp":1700000000000}]}]`, "requestId")
+	f(202, "POST", "/metric/v1", "k", j, "", `[{"metrics":[{"name":"a","value":1,"timestamp":1},{"name":"b","value":1,"timestamp":1700000000000}]}]`,
+		"requestId")
 	if m, e := s.Metrics(), s.Errors(); len(m) != 3 || len(e) != 1 || !strings.Contains(e[0], "old") || len(s.Events()) != 1 || s.Requests("/log/v1") != 2 {
 		t.Errorf("%v %v", m, e)
 	}
