@@ -143,10 +143,13 @@ func TestHTTP(t *testing.T) {
 		return expect(t, p, success, uint8(2-2*success), says)
 	}
 	out := f("/ok?token=geheim", Probe{Tags: []string{"env:prod", "team:x"}}, 1, "answered in")
-	if want := signal.Labels(signal.LabelEnv, "prod", "team", "x", "probe.name", "n", "probe.type", "http", "url.full", s.URL+"/ok"); out.labels != want || out.events[0].Labels != want {
+	want := signal.Labels(signal.LabelEnv, "prod", "team", "x", "probe.name", "n", "probe.type", "http", "url.full", s.URL+"/ok")
+	if out.labels != want || out.events[0].Labels != want {
 		t.Errorf("labels %q", out.labels)
 	}
-	if e := out.events[0]; out.values[metricStatus] != 200 || e.Source != "probe" || e.Check != "n" || e.ID == "" || e.Title != "n is up" || strings.Contains(fmt.Sprint(e), "geheim") {
+	e := out.events[0]
+	if out.values[metricStatus] != 200 || e.Source != "probe" || e.Check != "n" || e.ID == "" || e.Title != "n is up" ||
+		strings.Contains(fmt.Sprint(e), "geheim") {
 		t.Errorf("%v, %+v", out.values, e)
 	}
 	if _, ok := out.values[metricRemaining]; ok {
@@ -191,7 +194,8 @@ func TestTCP(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := expect(t, Probe{Type: "tcp", Address: l.Addr().String()}, 1, 0, "answered in")
-	if host, port, _ := net.SplitHostPort(l.Addr().String()); out.labels != signal.Labels("probe.name", "n", "probe.type", "tcp", "server.address", host, "server.port", port) {
+	host, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil || out.labels != signal.Labels("probe.name", "n", "probe.type", "tcp", "server.address", host, "server.port", port) {
 		t.Errorf("labels %q", out.labels)
 	}
 	l.Close()
@@ -251,10 +255,14 @@ func TestConfigComplaints(t *testing.T) {
 	f(Default())
 	f(Config{{Name: "a", Type: "http", URL: "http://a"}, {Name: "b", Type: "tcp", Address: "a:1"}})
 	f(Config{{}}, "probes[0].name: ", "probes[0].type: ")
-	f(Config{{Name: "a", Type: "tls", Address: "a:1"}, {Name: "a", Type: "tls", Address: "a", URL: "x"}}, "probes[1].name: ", "probes[1].address: ", "probes[1].type: ")
-	f(Config{{Name: "a", Type: "http", URL: "http://u:p@a", Address: "x", Interval: 1, Timeout: -1, Method: "POST", Redirects: "no", Headers: []Header{{}},
-		ExpectStatus: []int{1}, ExpectBody: "(", WarnExpiry: -1, TLS: TLS{CertFile: "x", CAFile: "y", InsecureSkipVerify: true}}},
-		"probes[0].url: ", "probes[0].address: ", "probes[0].interval: ", "probes[0].timeout: ", "probes[0].method: ", "probes[0].redirects: ", "probes[0].headers[0]: ",
+	f(Config{{Name: "a", Type: "tls", Address: "a:1"}, {Name: "a", Type: "tls", Address: "a", URL: "x"}},
+		"probes[1].name: ", "probes[1].address: ", "probes[1].type: ")
+	f(Config{{
+		Name: "a", Type: "http", URL: "http://u:p@a", Address: "x", Interval: 1, Timeout: -1, Method: "POST", Redirects: "no", Headers: []Header{{}},
+		ExpectStatus: []int{1}, ExpectBody: "(", WarnExpiry: -1, TLS: TLS{CertFile: "x", CAFile: "y", InsecureSkipVerify: true},
+	}},
+		"probes[0].url: ", "probes[0].address: ", "probes[0].interval: ", "probes[0].timeout: ", "probes[0].method: ",
+		"probes[0].redirects: ", "probes[0].headers[0]: ",
 		"probes[0].expect_status[0]: ", "probes[0].expect_body: ", "probes[0].warn_expiry: ", "probes[0].tls.cert_file: ", "probes[0].tls.insecure_skip_verify: ")
 	f(Config{{Name: "a", Type: "http", URL: "http://a", Method: "HEAD", ExpectBody: "x"}}, "probes[0].expect_body: ")
 }
@@ -294,7 +302,8 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 	defer l.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	s := New(Config{{Name: "a", Type: "tcp", Address: l.Addr().String()}, {Name: "b", Type: "tcp", Address: l.Addr().String(), Interval: time.Second}}, slog.New(slog.DiscardHandler))
+	at := l.Addr().String()
+	s := New(Config{{Name: "a", Type: "tcp", Address: at}, {Name: "b", Type: "tcp", Address: at, Interval: time.Second}}, slog.New(slog.DiscardHandler))
 	out := until(cancel)
 	if err := s.Run(ctx, out); err != nil || s.Stats().Runs.Load() == 0 {
 		t.Errorf("%v after %d runs", err, s.Stats().Runs.Load())

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -222,6 +223,31 @@ func TestLabelsInAnotherOrderAreTheSameSeries(t *testing.T) {
 	r.want(1000, "text", typ+"c{a=\"1\",b=\"2\"} 1\n", `c{a="1",b="2"} counter - 1 @1000`)
 	r.want(2000, "text", typ+"c{b=\"2\",a=\"1\"} 2\n", `c{a="1",b="2"} counter - 2 @2000`)
 	r.want(3000, "text", typ+"c{a=\"1\",b=\"2\"} 3\nc{b=\"2\",a=\"1\"} 9\n", `c{a="1",b="2"} counter - 3 @3000`)
+}
+
+// The same of a bucket, whose bound may also be written in two ways; a histogram
+// whose buckets change has those of the page; one of too many is cut.
+func TestBucketsThatChange(t *testing.T) {
+	r := newReader(t, spec{maxSamples: 5000})
+	const typ = "# TYPE h histogram\n"
+	hist := func(at, rest string) string {
+		return "h{a=\"1\"} cumdist - 0 @" + at + " hist (count=9 sum=0 min=NaN max=NaN " + rest + ")"
+	}
+	const count = "h_count{a=\"1\"} 9\n"
+	r.want(1000, "text", typ+"h_bucket{a=\"1\",le=\"1\"} 2\nh_bucket{a=\"1\",le=\"1.0\"} 3\n"+count, hist("1000", "bounds=[1] counts=[2 7]"))
+	if r.p.tally.Twins != 1 {
+		t.Errorf("%+v", r.p.tally)
+	}
+	r.want(2000, "text", typ+"h_bucket{le=\"1\",a=\"1\"} 4\nh_bucket{le=\"2\",a=\"1\"} 5\n"+count, hist("2000", "bounds=[1 2] counts=[4 1 4]"))
+	r.want(3000, "text", typ+"h_bucket{le=\"2\",a=\"1\"} 5\n"+count, hist("3000", "bounds=[2] counts=[5 4]"))
+	r.want(4000, "text", typ+"h_bucket{a=\"1\",le=\"1\"} 4\nh_bucket{a=\"1\",le=\"2\"} 6\n"+count, hist("4000", "bounds=[1 2] counts=[4 2 3]"))
+	var many strings.Builder
+	for i := range maxSlots + 5 {
+		fmt.Fprintf(&many, "h_bucket{a=\"1\",le=\"%d\"} 1\n", i)
+	}
+	if _, err := r.read(5000, "text", typ+many.String()+count); err != nil || r.p.tally.Dropped != 5 {
+		t.Errorf("%v, %+v", err, r.p.tally)
+	}
 }
 
 // A type that changes means another application: nothing that was known holds.

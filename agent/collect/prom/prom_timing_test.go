@@ -25,7 +25,8 @@ func generated(n int, step float64) []byte {
 	lines := 0
 	for family := 0; lines < n; family++ {
 		labels := func(i int) string {
-			return fmt.Sprintf("method=%q,path=\"/api/v1/resource/%04d/items\",code=%q,zone=\"europe-west%d\"", []string{"GET", "POST", "PUT"}[i%3], i, []string{"200", "404", "500"}[i/3%3], i%7)
+			method, code := []string{"GET", "POST", "PUT"}[i%3], []string{"200", "404", "500"}[i/3%3]
+			return fmt.Sprintf("method=%q,path=\"/api/v1/resource/%04d/items\",code=%q,zone=\"europe-west%d\"", method, i, code, i%7)
 		}
 		switch family % 3 {
 		case 0:

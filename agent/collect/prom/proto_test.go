@@ -70,6 +70,21 @@ n cumdist - 0 @5000 from 3000 hist (count=7 sum=9 min=NaN max=NaN scale=2 zero=1
 	}
 }
 
+// Rules and limits hold for protobuf too, by the parts that text would have.
+func TestProtobufIsRelabelledAndLimited(t *testing.T) {
+	f := histogramFamily("h", &dto.Histogram{SampleCount: proto.Uint64(2), Bucket: []*dto.Bucket{{UpperBound: proto.Float64(1)}}})
+	g := histogramFamily("g", f.Metric[0].Histogram)
+	r := newReader(t, spec{maxSamples: 4, rules: []Rule{{Action: "drop", SourceLabels: []string{"__name__"}, Regex: "g"}}})
+	r.want(1000, "protobuf", string(delimited(t, g, f, g)), "h cumdist - 0 @1000 hist (count=2 sum=0 min=NaN max=NaN bounds=[1] counts=[0 2])")
+	if r.p.tally.Dropped != 8 {
+		t.Errorf("%+v", r.p.tally)
+	}
+	r = newReader(t, spec{maxSamples: 3})
+	if _, err := r.read(1000, "protobuf", string(delimited(t, f))); !errors.Is(err, errTooMany) {
+		t.Error(err)
+	}
+}
+
 // What a metric holds counts, whatever its family is said to be.
 func TestProtobufThatContradictsItself(t *testing.T) {
 	r := newReader(t, spec{})
@@ -101,7 +116,8 @@ func TestNativeHistogramsThatLie(t *testing.T) {
 		"float infinite": {PositiveSpan: span(0, 1), PositiveCount: []float64{math.Inf(1)}, SampleCountFloat: proto.Float64(1)},
 	} {
 		r := newReader(t, spec{})
-		page := delimited(t, histogramFamily("h", h), &dto.MetricFamily{Name: proto.String("g"), Metric: []*dto.Metric{{Untyped: &dto.Untyped{Value: proto.Float64(1)}}}})
+		other := &dto.MetricFamily{Name: proto.String("g"), Metric: []*dto.Metric{{Untyped: &dto.Untyped{Value: proto.Float64(1)}}}}
+		page := delimited(t, histogramFamily("h", h), other)
 		r.want(1000, "protobuf", string(page), "g gauge - 1 @1000")
 		if r.p.tally.Broken != 1 {
 			t.Errorf("%s: %+v", name, r.p.tally)

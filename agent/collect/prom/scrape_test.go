@@ -473,7 +473,8 @@ func TestTLS(t *testing.T) {
 		t.Error("a certificate of ours makes no difference")
 	}
 	// A new CA under the old name is taken with the scrape after the one that failed.
-	tg, out := only(t, conf(Target{URL: mutual.URL, TLS: TLS{CAFile: write("ca2.pem", &pem.Block{Type: "CERTIFICATE", Bytes: otherCertificate(t)}), CertFile: pair.CertFile, KeyFile: pair.KeyFile}})), &kept{}
+	pair.CAFile = write("ca2.pem", &pem.Block{Type: "CERTIFICATE", Bytes: otherCertificate(t)})
+	tg, out := only(t, conf(Target{URL: mutual.URL, TLS: pair})), &kept{}
 	tg.scrape(t.Context(), out)
 	if out.values()["up"].Value != 0 {
 		t.Error("another CA was trusted")

@@ -59,34 +59,52 @@ func TestConfigComplaints(t *testing.T) {
 		}
 	}
 	f(func(*Config) {})
-	f(func(c *Config) { *c = Config{} }, "enabled: ", "monitors: ", "native_histograms: ", "compression: ", "interval: ", "timeout: ", "max_samples: ", "max_body: ")
+	f(func(c *Config) { *c = Config{} },
+		"enabled: ", "monitors: ", "native_histograms: ", "compression: ", "interval: ", "timeout: ", "max_samples: ", "max_body: ")
 	f(func(c *Config) { c.TLS = TLS{CertFile: "x"} }, "tls.cert_file: ")
 	f(func(c *Config) { c.TLS = TLS{CAFile: "x", InsecureSkipVerify: true} }, "tls.insecure_skip_verify: ")
 	f(func(c *Config) { c.MetricRelabel = []Rule{{Action: "dorp"}, {Action: "drop", Regex: "("}, {}} },
 		"metric_relabel[0].action: ", "metric_relabel[1].regex: ", "metric_relabel[2]: ")
 	f(func(c *Config) {
-		c.Targets = []Target{{URL: "http://a:1"}, {URL: "http://a:1"}, {URL: "a:1"}, {URL: "http://u:p@a:1", Basic: Basic{Password: "p"}, BearerTokenFile: "x"},
+		c.Targets = []Target{
+			{URL: "http://a:1"}, {URL: "http://a:1"}, {URL: "a:1"}, {URL: "http://u:p@a:1", Basic: Basic{Password: "p"}, BearerTokenFile: "x"},
 			{URL: "https://b", HonorTimestamps: "no", Interval: time.Millisecond, Timeout: -1, MaxSamples: -1, Headers: []Header{{"a b", ""}}},
-			{URL: "https://c", Basic: Basic{User: "u"}, BearerTokenFile: "x", Relabel: []Rule{{Action: "hashmod"}}}}
-	}, "targets[1].url: ", "targets[2].url: ", "targets[3].url: ", "targets[3].basic.user: ", "targets[4].interval: ", "targets[4].timeout: ", "targets[4].headers[0]: ",
-		"targets[4].max_samples: ", "targets[4].honor_timestamps: ", "targets[5].basic: ", "targets[5].relabel[0]: ")
+			{URL: "https://c", Basic: Basic{User: "u"}, BearerTokenFile: "x", Relabel: []Rule{{Action: "hashmod"}}},
+		}
+	}, "targets[1].url: ", "targets[2].url: ", "targets[3].url: ", "targets[3].basic.user: ", "targets[4].interval: ", "targets[4].timeout: ",
+		"targets[4].headers[0]: ", "targets[4].max_samples: ", "targets[4].honor_timestamps: ", "targets[5].basic: ", "targets[5].relabel[0]: ")
 	if err := (Config{Targets: []Target{{URL: "http://u:secret@a"}}}).Check(); strings.Contains(err.Error(), "secret") {
 		t.Error("a password is printed")
 	}
 }
 
-// fixed is Pods, Groups and Peers that a test changes.
+// fixed is Pods and Groups that a test says.
 type fixed struct {
-	pods    []Pod
-	groups  []Group
-	peers   []string
-	version uint64
+	groups []Group
+
+	mu      sync.Mutex
+	pods    []Pod  // guarded by mu
+	version uint64 // guarded by mu
+}
+
+func (f *fixed) set(pods ...Pod) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pods = pods
+	f.version++
+}
+
+func (f *fixed) Version() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.version
 }
 
 type fixedPods struct{ *fixed }
 
-func (f fixedPods) Version() uint64 { return f.version }
 func (f fixedPods) Each(fn func(Pod) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, p := range f.pods {
 		fn(p)
 	}
@@ -94,14 +112,11 @@ func (f fixedPods) Each(fn func(Pod) bool) {
 
 type fixedGroups struct{ *fixed }
 
-func (f fixedGroups) Version() uint64 { return f.version }
 func (f fixedGroups) Each(fn func(Group) bool) {
 	for _, g := range f.groups {
 		fn(g)
 	}
 }
-
-func (f *fixed) Peers() []string { return f.peers }
 
 func TestPodsAreFoundByAnnotation(t *testing.T) {
 	ports := []Port{{"http", "web", 8080}, {"http-metrics", "side", 9090}}
@@ -186,7 +201,9 @@ func TestOneURLIsScrapedOnce(t *testing.T) {
 	}
 	from := Sources{
 		Services: group("service/a/b"), Monitors: group("podmonitor/a/b"),
-		Pods: fixedPods{&fixed{pods: []Pod{{Namespace: "a", Name: "p", IP: "10.0.0.1", Phase: "Running", Annotations: map[string]string{annotationScrape: "true", annotationPort: "80"}}}}},
+		Pods: fixedPods{&fixed{pods: []Pod{{
+			Namespace: "a", Name: "p", IP: "10.0.0.1", Phase: "Running", Annotations: map[string]string{annotationScrape: "true", annotationPort: "80"},
+		}}}},
 	}
 	c := conf(Target{URL: "http://10.0.0.1/metrics"})
 	for _, want := range []string{"configuration", "podmonitor/a/b", "pod/a/p", "service/a/b"} {
@@ -276,6 +293,17 @@ func (c *counting) Put(_ context.Context, b *signal.Batch) error {
 	return nil
 }
 
+// times returns when targets were up, by instance.
+func (c *counting) times() map[string][]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := map[string][]int64{}
+	for i, t := range c.up {
+		m[i] = slices.Clone(t)
+	}
+	return m
+}
+
 // Run scrapes each target once an interval, spread over it, starts and stops
 // targets as they come and go, and returns when it is told to.
 func TestRunFollowsItsTargets(t *testing.T) {
@@ -310,12 +338,12 @@ func TestRunFollowsItsTargets(t *testing.T) {
 			synctest.Wait()
 		}
 		advance(4 * time.Second)
-		if len(out.up) != 20 {
-			t.Errorf("%d of 20 targets were scraped in the first seconds", len(out.up))
+		if up := out.times(); len(up) != 20 {
+			t.Errorf("%d of 20 targets were scraped in the first seconds", len(up))
 		}
 		advance(10 * time.Minute)
 		var phases []int64
-		for i, times := range out.up {
+		for i, times := range out.times() {
 			if len(times) < 20 || len(times) > 22 {
 				t.Errorf("%s was scraped %d times in ten minutes", i, len(times))
 			}
@@ -325,18 +353,17 @@ func TestRunFollowsItsTargets(t *testing.T) {
 		if n := len(slices.Compact(phases)); n < 6 {
 			t.Errorf("scrapes fall on %d tenths of the interval", n)
 		}
-		pods.pods = []Pod{{Namespace: "a", Name: "p", IP: "10.9.9.9", Phase: "Running", Annotations: map[string]string{annotationScrape: "true", annotationPort: "80"}}}
-		pods.version++
+		const pod = "10.9.9.9:80"
+		pods.set(Pod{Namespace: "a", Name: "p", IP: "10.9.9.9", Phase: "Running", Annotations: map[string]string{annotationScrape: "true", annotationPort: "80"}})
 		advance(time.Minute)
-		if len(out.up["10.9.9.9:80"]) < 1 || len(s.Status()) != 21 || s.stats.Targets.Load() != 21 {
-			t.Errorf("a new pod: %v, %d targets", out.up["10.9.9.9:80"], len(s.Status()))
+		if times := out.times()[pod]; len(times) < 1 || len(s.Status()) != 21 || s.Stats().Targets.Load() != 21 {
+			t.Errorf("a new pod: scraped at %v, %d targets", times, len(s.Status()))
 		}
-		pods.pods = nil
-		pods.version++
+		pods.set()
 		advance(10 * time.Second)
-		n := len(out.up["10.9.9.9:80"])
+		n := len(out.times()[pod])
 		advance(2 * time.Minute)
-		if len(out.up["10.9.9.9:80"]) != n || len(s.Status()) != 20 || len(s.Trouble()) != 0 {
+		if len(out.times()[pod]) != n || len(s.Status()) != 20 || len(s.Trouble()) != 0 {
 			t.Errorf("a pod that is gone is scraped: %q", s.Trouble())
 		}
 		cancel()
