@@ -103,6 +103,10 @@ func TestLabelsAndNamesAreCutToSize(t *testing.T) {
 		if skipped != 0 || len(requests) != 1 || len(requests[0][0].GetMetric().GetLabels()) != mostLabels {
 			t.Errorf("%s: %d skipped, %v", prefix, skipped, requests)
 		}
+		// Behind a quantile, which is a label itself, there is room for one more.
+		if last := requests[0][len(requests[0])-1]; len(last.GetMetric().GetLabels()) != mostLabels {
+			t.Errorf("%s: the last one has %d labels", prefix, len(last.GetMetric().GetLabels()))
+		}
 	}
 }
 
@@ -205,6 +209,35 @@ func TestResourcesAreWhoItIsAbout(t *testing.T) {
 	f(nowhere, "a", `{k8s.cluster.name="c"}`, `k8s_cluster{cluster_name="c",location="global"}`)
 	f(nowhere, "a", "", `generic_node{location="global",namespace="",node_id="n9"}`)
 	f(nowhere, "a", `{k8s.cluster.name="c",k8s.namespace.name="ns",k8s.pod.name="p"}`, `k8s_pod{cluster_name="c",location="global",namespace_name="ns",pod_name="p"}`)
+}
+
+// Neighbours with the same labels may be about something else all the same.
+func TestTheSameLabelsAreNotTheSameResource(t *testing.T) {
+	const labels = `{host.name="h2",k8s.node.name="n1"} gauge 1 1 @1700000010000`
+	r, _ := series(t, Metrics("m", Default(), gke, nil), parse(t, signal.Metric, "a"+labels+"\nk8s.deployment.desired"+labels+"\nb"+labels))
+	var got []string
+	for _, ts := range r[0] {
+		got = append(got, ts.GetResource().GetType()+fmt.Sprint(ts.GetMetric().GetLabels()))
+	}
+	if want := []string{"k8s_node" + "map[host_name:h2]", "k8s_cluster" + "map[]", "k8s_node" + "map[host_name:h2]"}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// What lines have in common is copied, whatever the length of the one before.
+func TestLinesOfOneStreamHaveOneHead(t *testing.T) {
+	b := &signal.Batch{Kind: signal.Log}
+	blk := signal.LogBlock{File: "f", Stream: signal.InternStream(signal.Labels(signal.LabelHost, "h", "x", "y"))}
+	for _, n := range []int{0, 1, 100, 127, 128, 16000, 16384, 20000, 1 << 20, 5, 1} {
+		blk.Append(1700000010e9, 6, bytes.Repeat([]byte("x"), n), nil)
+	}
+	b.Logs = append(b.Logs, blk)
+	list, _ := entries(t, Logs("l", Default(), gce, nil), b)
+	for _, e := range list {
+		if e.GetLogName() != list[0].GetLogName() || !proto.Equal(e.GetResource(), list[0].GetResource()) || e.GetLabels()["x"] != "y" {
+			t.Errorf("%.200v", e)
+		}
+	}
 }
 
 // An entry is never larger than Google takes it, whatever the line is.
