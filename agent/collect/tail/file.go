@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/causeway-agent/causeway/agent/logline"
 	"github.com/causeway-agent/causeway/agent/signal"
 )
 
@@ -79,8 +80,11 @@ type file struct {
 	gone    bool   // no path leads to it that the rules know
 	rotated bool   // its path is not the one its lines are labelled with
 	ignored bool   // left out on purpose
-	first   bool   // it was there when the rule was new: start decides
-	size    int64  // when it was opened or closed
+	skipped bool   // because its pod asks for that; guarded by Tailer.mu
+	advised bool   // the Advisor was asked, or there is none to ask
+	found   time.Time
+	first   bool  // it was there when the rule was new: start decides
+	size    int64 // when it was opened or closed
 	mtime   time.Time
 	listed  struct { // as the last scan found it
 		size  int64
@@ -94,7 +98,8 @@ type file struct {
 	head    head
 	pos     position
 	done    position // pos as of the last successful Put
-	cri     *criState
+	lanes   *lanes   // nil for a plain file whose lines are not joined
+	join    logline.Join
 
 	after   *file // an older file of the family that is to be read first
 	asked   bool  // after was sent to its end once more since this one has bytes

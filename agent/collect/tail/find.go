@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/causeway-agent/causeway/agent/logline"
 )
 
 // rule is one pattern of the configuration, made ready.
@@ -19,10 +21,16 @@ type rule struct {
 	segs    []string // the segments behind it, at least one
 	exclude [][]string
 	start   start
-	stream  func(root string) (labels string, ok bool) // labels of a file's lines; not ok: left out on purpose
-	cri     bool
-	must    bool // the folder is to be there
-	known   bool // an earlier scan saw its files, so a file it has not seen is new
+	labels  func(root string) (pairs []string, ok bool) // labels of a file's lines; not ok: left out on purpose
+	form    form
+	join    logline.Join
+	parse   string                                    // label causeway.log.parse; "": none
+	pod     func(root string) (uid, container string) // nil where no Advisor is asked
+	unless  string                                    // nothing is read while this folder is there
+	poll    bool                                      // events are not relied on
+	trust   bool                                      // events are relied on whatever the file system
+	must    bool                                      // the folder is to be there
+	known   bool                                      // an earlier scan saw its files, so a file it has not seen is new
 }
 
 // segments splits a pattern into its literal front and the rest.
@@ -114,7 +122,9 @@ type dir struct {
 	dirty   bool    // to be listed again
 	entries []entry // by name
 	err     error
-	round   int // of the last scan that came by
+	poll    bool // a rule says that events do not tell of all that happens here
+	trust   bool // a rule says that they do
+	round   int  // of the last scan that came by
 	listed  time.Time
 }
 
@@ -185,6 +195,7 @@ type finder struct {
 	watch   *watch // nil: every folder is looked at once a second
 	noWatch error  // why a folder is not watched
 	round   int
+	rule    *rule             // the one that is walked
 	now     time.Time         // of the scan
 	refused map[string]string // path -> why it is not read
 	listed  func(dir string)  // nil but in tests: called between the listing of a folder and the looks at its files
@@ -243,7 +254,15 @@ func (fd *finder) due() bool {
 // dirtyPolled marks the folders of which no event tells.
 func (fd *finder) dirtyPolled() {
 	for _, d := range fd.dirs {
-		d.dirty = d.dirty || d.wd < 0
+		if d.wd >= 0 || d.dirty {
+			continue
+		}
+		if errors.Is(d.err, fs.ErrNotExist) { // it costs one look, and not one at all files, that it is still not there
+			if _, err := os.Lstat(d.path); err != nil {
+				continue
+			}
+		}
+		d.dirty = true
 	}
 }
 
@@ -257,15 +276,28 @@ func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate
 	var found []candidate
 	seen := map[key]bool{}
 	for _, r := range fd.rules {
+		if r.unless != "" && fd.list(r.unless).err == nil {
+			continue
+		}
+		fd.rule = r
 		fd.walk(r, r.base, r.segs, func(d *dir, last string) {
 			for i := range d.entries {
-				c, ok := fd.candidate(r, d, &d.entries[i], last, rooted)
+				e := &d.entries[i]
+				c, ok := fd.candidate(r, d, e, last, rooted)
 				if !ok {
 					continue
 				}
 				if !seen[c.key] {
 					seen[c.key] = true
 					found = append(found, c)
+				}
+				if e.link && !c.sibling {
+					fd.behind(c, func(c candidate) {
+						if !seen[c.key] {
+							seen[c.key] = true
+							found = append(found, c)
+						}
+					})
 				}
 			}
 		})
@@ -339,6 +371,9 @@ func (fd *finder) list(p string) *dir {
 		return d
 	}
 	d.dirty, d.listed = false, fd.now
+	if fd.rule != nil {
+		d.poll, d.trust = d.poll || fd.rule.poll, d.trust || fd.rule.trust
+	}
 	fd.watchDir(d) // before listing, so that nothing falls between
 	names, err := os.ReadDir(p)
 	d.err = err
@@ -363,7 +398,7 @@ func (fd *finder) list(p string) *dir {
 
 // watchDir makes sure that the folder that has this path now is watched.
 func (fd *finder) watchDir(d *dir) {
-	if fd.watch == nil || !watchable(d.path) {
+	if fd.watch == nil || d.poll || !d.trust && !watchable(d.path) {
 		return
 	}
 	wd, err := fd.watch.add(d.path)
@@ -421,6 +456,29 @@ func (fd *finder) candidate(r *rule, d *dir, e *entry, last string, rooted func(
 	}
 	c.key, c.size, c.mtime = e.key, e.size, e.mtime
 	return c, true
+}
+
+// behind yields the rotated files beside the one that the link c leads to: who
+// rotates it leaves the link as it is.
+func (fd *finder) behind(c candidate, yield func(candidate)) {
+	real, err := filepath.EvalSymlinks(c.path)
+	if err != nil {
+		return
+	}
+	d := fd.list(path.Dir(real))
+	for i := range d.entries {
+		e := &d.entries[i]
+		if path.Join(d.path, e.name) == real {
+			d.stat(e) // so that its events are known to be of c
+			continue
+		}
+		if name, ok := rotatedFrom(e.name); !ok || name != path.Base(real) || compressed(e.name) || c.rule.excluded(path.Join(d.path, e.name)) {
+			continue
+		}
+		if d.stat(e); e.err == nil && e.typ.IsRegular() {
+			yield(candidate{rule: c.rule, path: path.Join(d.path, e.name), root: c.path, sibling: true, key: e.key, size: e.size, mtime: e.mtime})
+		}
+	}
 }
 
 func kindOf(t fs.FileMode) string {

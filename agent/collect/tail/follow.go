@@ -11,8 +11,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/causeway-agent/causeway/agent/signal"
 )
 
 const (
@@ -112,14 +110,14 @@ func (t *Tailer) stillIs(f *file, c candidate, now time.Time) bool {
 func (t *Tailer) add(c candidate, now time.Time) *file {
 	f := &file{
 		key: c.key, rule: c.rule, path: c.path, poll: c.poll, rotated: c.path != c.root, first: !c.rule.known,
-		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now,
+		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join,
 	}
 	f.isClosed.Store(true)
 	fam := t.families[c.root]
 	if fam == nil {
 		labels, ok := c.rule.stream(c.root)
 		f.ignored = !ok
-		fam = &family{root: c.root, stream: signal.InternStream(labels)}
+		fam = &family{root: c.root, stream: labels}
 		if ok {
 			t.families[c.root] = fam
 		}
@@ -182,6 +180,9 @@ func (t *Tailer) settle(f *file, now time.Time) error {
 	return t.stand(f, off, [2]int64{off, off})
 }
 
+// inLanes reports whether lines of f may be pending in memory.
+func (f *file) inLanes() bool { return f.rule.form != formPlain || f.join.Active() }
+
 // stand sets f at off.
 func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
 	pos, err := at(f.fh, off)
@@ -190,10 +191,10 @@ func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
 	}
 	f.pos, f.done, f.settled, f.like = pos, pos, true, nil
 	f.offset.Store(off)
-	if f.rule.cri {
-		f.cri = newCRI(max(lanes[0], off), max(lanes[1], off), f.prev)
-		f.prev = nil
+	if f.inLanes() {
+		f.lanes = newLanes(f.rule.form, f.join, max(lanes[0], off), max(lanes[1], off), f.prev)
 	}
+	f.prev = nil
 	t.changed = true
 	return nil
 }
@@ -395,6 +396,9 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 		}
 	}
 	if !f.settled {
+		if !t.advise(f, now) || f.ignored {
+			return false, nil
+		}
 		if err := t.settle(f, now); err != nil {
 			return false, err
 		}
@@ -458,8 +462,8 @@ func (t *Tailer) atEnd(f *file, now time.Time) error {
 			return err
 		}
 	}
-	if f.cri != nil && (parted && quiet >= grace || quiet >= partialAfter) {
-		t.flushCRI(f, now)
+	if f.lanes != nil {
+		t.flushLanes(f, now, parted && quiet >= grace || quiet >= partialAfter)
 	}
 	switch {
 	case quiet < grace || !parted:
@@ -473,6 +477,9 @@ func (t *Tailer) atEnd(f *file, now time.Time) error {
 
 // replaced begins a new generation: the file was truncated or written anew.
 func (t *Tailer) replaced(f *file, now time.Time) {
+	if f.lanes != nil {
+		t.flushLanes(f, now, true)
+	}
 	t.retire(f, now)
 	t.stats.Vanished.Add(f.pos.scan - f.pos.off)
 	t.stats.Truncations.Add(1)
@@ -480,8 +487,8 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	f.gen, f.id, f.head = t.newGen(now), "", head{}
 	f.pos = position{hole: true}
 	f.done = f.pos
-	if f.rule.cri {
-		f.cri = newCRI(0, 0, nil)
+	if f.inLanes() {
+		f.lanes = newLanes(f.rule.form, f.join, 0, 0, nil)
 	}
 	f.grown = now
 	f.offset.Store(0)
@@ -512,7 +519,7 @@ func (t *Tailer) drop(f *file, now time.Time) {
 	if f.family.files = slices.DeleteFunc(f.family.files, is); len(f.family.files) == 0 {
 		delete(t.families, f.family.root)
 	}
-	f.eof, f.settled, f.ignored, f.cri, f.prev, f.after = true, false, true, nil, nil, nil
+	f.eof, f.settled, f.ignored, f.lanes, f.prev, f.after = true, false, true, nil, nil, nil
 	t.changed = true
 }
 
@@ -524,8 +531,8 @@ func recordOf(f *file, pos position, now time.Time, retired bool) record {
 	if pos.next() == pos.off {
 		r.edge = slices.Clone(pos.edge[:pos.edgeN])
 	}
-	if f.cri != nil {
-		r.lanes = f.cri.committed(pos.off)
+	if f.lanes != nil {
+		r.lanes = f.lanes.committed(pos.off)
 		if low := min(r.lanes[0], r.lanes[1]); low < r.off {
 			r.off, r.edge = low, nil
 		}

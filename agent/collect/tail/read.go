@@ -57,8 +57,8 @@ func at(r io.ReaderAt, off int64) (position, error) {
 type tally struct {
 	lines, read, body, ends, cut, holes int64
 
-	framing, again                         int64 // of containers' records
-	cutLines, repaired, flushed, malformed int64
+	framing, again                                 int64 // of containers' records
+	cutLines, repaired, flushed, malformed, joined int64
 }
 
 // clock gives each line a time of its own: the same moment never twice. Of a few

@@ -18,7 +18,8 @@ type FileStatus struct {
 	Truncations int64  `json:"truncations"`
 	Lines       int64  `json:"lines"` // of the stream, since the agent started
 	Open        bool   `json:"open"`
-	Err         string `json:"error,omitempty"` // of the last look
+	Skipped     bool   `json:"skipped,omitempty"` // its pod asks not to be read
+	Err         string `json:"error,omitempty"`   // of the last look
 }
 
 // Refusal is a path that a pattern names and that is not read.
@@ -36,12 +37,12 @@ func (t *Tailer) Files() []FileStatus {
 	t.mu.Lock()
 	list := make([]FileStatus, 0, len(t.files))
 	for _, f := range t.files {
-		if f.ignored {
+		if f.ignored && !f.skipped {
 			continue
 		}
 		s := FileStatus{
 			Path: f.path, Stream: f.family.root, Offset: f.offset.Load(), Open: !f.isClosed.Load(),
-			Rotations: f.family.rotations.Load(), Truncations: f.family.truncations.Load(), Lines: f.family.lines.Load(),
+			Rotations: f.family.rotations.Load(), Truncations: f.family.truncations.Load(), Lines: f.family.lines.Load(), Skipped: f.skipped,
 		}
 		if err := f.err.Load(); err != nil {
 			s.Err = *err
@@ -53,7 +54,9 @@ func (t *Tailer) Files() []FileStatus {
 		s := &list[i]
 		if info, err := os.Stat(s.Path); err == nil {
 			s.Size = info.Size()
-			s.Behind = max(0, s.Size-s.Offset)
+			if !s.Skipped {
+				s.Behind = max(0, s.Size-s.Offset)
+			}
 		} else {
 			s.Size = -1
 		}

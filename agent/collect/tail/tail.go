@@ -102,6 +102,7 @@ type Stats struct {
 	CutLines  atomic.Int64 // lines cut at max_line
 	Repaired  atomic.Int64 // lines that were no UTF-8
 	Flushed   atomic.Int64 // lines taken without their end
+	Joined    atomic.Int64 // lines that were joined to the one before
 	Malformed atomic.Int64 // lines that were not what their format says; taken as they were
 
 	Rotations   atomic.Int64
@@ -116,6 +117,7 @@ type Stats struct {
 type Tailer struct {
 	cfg Config
 	mem Memory
+	adv Advisor // nil: nobody to ask
 	dir string
 	log *slog.Logger
 
@@ -148,7 +150,7 @@ type Tailer struct {
 	clock      clock
 	sum        tally
 	plain      plain
-	criOut     criTaker
+	lanesOut   laneTaker
 	block      signal.LogBlock
 	batch      *signal.Batch
 	batchBytes int
@@ -320,11 +322,11 @@ func (t *Tailer) enqueue(f *file) {
 func (t *Tailer) sweep(now time.Time) {
 	t.find.dirtyPolled()
 	for _, f := range t.files {
-		partial := f.pos.scan > f.pos.off || f.cri.pending()
+		partial := f.pos.scan > f.pos.off || f.lanes.pending()
 		switch {
 		case f.ignored:
 		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
-			partial && now.Sub(f.grown) >= partialAfter:
+			partial && now.Sub(f.grown) >= partialAfter, f.lanes.overdue(now, t.cfg.MultilineWait):
 			t.enqueue(f)
 		}
 	}
@@ -368,10 +370,10 @@ func (t *Tailer) newBatch() {
 
 // taker prepares the taker of f's format for one turn.
 func (t *Tailer) taker(f *file, now time.Time) taker {
-	if f.cri != nil {
-		t.criOut = criTaker{s: f.cri, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum}
-		t.criOut.begin(f.pos.off)
-		return &t.criOut
+	if f.lanes != nil {
+		t.lanesOut = laneTaker{s: f.lanes, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum, text: t.lanesOut.text}
+		t.lanesOut.begin(f.pos.off)
+		return &t.lanesOut
 	}
 	t.block = signal.LogBlock{Stream: f.family.stream, File: f.id, Start: f.pos.off}
 	t.plain = plain{blk: &t.block, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum}
@@ -380,37 +382,23 @@ func (t *Tailer) taker(f *file, now time.Time) taker {
 
 // put adds to the batch what a turn of f gave.
 func (t *Tailer) put(f *file, out taker) {
-	if f.pos.off == f.done.off && f.pos.scan == f.done.scan && (f.cri == nil || !t.criOut.wrote()) {
+	lanes, _ := out.(*laneTaker)
+	if f.pos.off == f.done.off && f.pos.scan == f.done.scan && (lanes == nil || !lanes.wrote()) {
 		return
 	}
 	t.inBatch = append(t.inBatch, f)
 	f.offset.Store(f.pos.off)
-	switch out := out.(type) {
-	case *plain:
-		out.blk.End = f.pos.off
-		t.addBlock(f, out.blk)
-	case *criTaker:
-		if !out.gave() {
-			return // the spool need not hear of what only began
-		}
-		for i := range out.blks {
-			if out.end(i, f.pos.off) {
-				out.blks[i].Stream, out.blks[i].File = f.laneStream(i), f.id+"/"+laneNames[i]
-				t.addBlock(f, &out.blks[i])
-			}
-			if p := f.cri.prev; out.ended[i] {
-				at := p.cri.committed(p.pos.off)[i]
-				t.addBlock(p, &signal.LogBlock{Stream: p.laneStream(i), File: p.id + "/" + laneNames[i], Start: at, End: at})
-				t.inBatch = append(t.inBatch, p)
-			}
-		}
+	if lanes != nil {
+		t.putLanes(f, lanes)
+		return
+	}
+	t.block.End = f.pos.off
+	if len(t.block.Lines) > 0 {
+		t.addBlock(f, &t.block)
 	}
 }
 
 func (t *Tailer) addBlock(f *file, blk *signal.LogBlock) {
-	if len(blk.Lines) == 0 && f.cri == nil {
-		return
-	}
 	t.batch.Logs = append(t.batch.Logs, *blk)
 	t.batchBytes += len(blk.Text)
 	t.batchLines += len(blk.Lines)
@@ -443,7 +431,7 @@ func (s *tally) moveTo(st *Stats) {
 	}{
 		{&st.Lines, s.lines}, {&st.Read, s.read}, {&st.Body, s.body}, {&st.Ends, s.ends}, {&st.Framing, s.framing},
 		{&st.Again, s.again}, {&st.Cut, s.cut}, {&st.Holes, s.holes}, {&st.CutLines, s.cutLines},
-		{&st.Repaired, s.repaired}, {&st.Flushed, s.flushed}, {&st.Malformed, s.malformed},
+		{&st.Repaired, s.repaired}, {&st.Flushed, s.flushed}, {&st.Joined, s.joined}, {&st.Malformed, s.malformed},
 	} {
 		if c.n != 0 {
 			c.to.Add(c.n)
@@ -498,7 +486,7 @@ func (t *Tailer) state(seq uint64, now time.Time) *state {
 func (t *Tailer) closeIdle() {
 	var idle []*file
 	for _, f := range t.files {
-		if f.fh != nil && f.settled && f.eof && !f.gone {
+		if f.fh != nil && f.settled && f.eof && !f.gone && !f.lanes.pending() {
 			idle = append(idle, f)
 		}
 	}

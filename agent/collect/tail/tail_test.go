@@ -89,7 +89,7 @@ type host struct {
 func newHost(t *testing.T, files ...File) *host {
 	t.Helper()
 	h := &host{T: t, spool: &spool{}, logs: t.TempDir(), state: t.TempDir(), now: time.Now(), tick: time.Second, cfg: Default()}
-	h.cfg.Pods.Enabled = "false"
+	h.cfg.Pods.Enabled, h.cfg.Docker.Enabled = "false", "false"
 	for _, f := range files {
 		f.Path = filepath.Join(h.logs, f.Path)
 		h.cfg.Files = append(h.cfg.Files, f)
@@ -632,8 +632,10 @@ func TestCheckNamesEveryMistake(t *testing.T) {
 		}
 	}
 	f(Default(), true)
-	f(Config{Pods: Pods{Enabled: "false"}}, false)
-	f(Config{Pods: Pods{Enabled: "false"}, Files: []File{{Path: "/x"}}}, true)
+	none := Config{Pods: Pods{Enabled: "false"}, Docker: Docker{Enabled: "false"}}
+	f(none, false)
+	none.Files = []File{{Path: "/x"}}
+	f(none, true)
 	if err := Default().Check(); err != nil {
 		t.Errorf("the defaults: %v", err)
 	}

@@ -82,7 +82,7 @@ func BenchmarkPlain(b *testing.B) {
 				}
 			}
 			cfg := Default()
-			cfg.Pods.Enabled = "false"
+			cfg.Pods.Enabled, cfg.Docker.Enabled = "false", "false"
 			cfg.Files = []File{{Path: filepath.Join(dir, "*.log"), Start: "beginning"}}
 			b.ResetTimer()
 			benchTailer(b, cfg, files*lines)
@@ -121,7 +121,7 @@ func BenchmarkIdle(b *testing.B) {
 				}
 			}
 			cfg := Default()
-			cfg.Pods.Enabled = "false"
+			cfg.Pods.Enabled, cfg.Docker.Enabled = "false", "false"
 			cfg.Files = []File{{Path: filepath.Join(dir, "*.log")}}
 			mem, now := &spool{}, time.Now()
 			t := New(cfg, mem, b.TempDir(), slog.New(slog.DiscardHandler))
