@@ -93,6 +93,8 @@ func TestTextBecomesSamples(t *testing.T) {
 	// The last line may lack its line feed.
 	f("x 1\ny 12", "x gauge - 1 @5000\ny gauge - 12 @5000")
 	f("", "")
+	// What prom-client for Node.js writes where others write NaN.
+	f("nodejs_gc_seconds Nan\nnodejs_version_info{version=\"v20.1.0\",major=\"20\"} 1\n", `nodejs_version_info{major="20",version="v20.1.0"} gauge - 1 @5000`)
 }
 
 func TestHistogramsAndSummariesBecomeOneSample(t *testing.T) {

@@ -485,3 +485,18 @@ func TestTLS(t *testing.T) {
 		t.Errorf("the new CA is not taken: %v", tg.look().Err)
 	}
 }
+
+// A bug in reading a page is that target's failure and not the agent's end.
+func TestAPanicIsAnErrorOfItsTarget(t *testing.T) {
+	tg, out := only(t, conf(Target{URL: serve(t, answer("x 1\n"))})), &kept{}
+	tg.page.owner = nil // to write to it panics
+	tg.page.format = "text"
+	tg.scrape(t.Context(), out)
+	if err := tg.look().Err; err == nil || !strings.Contains(err.Error(), "panicked") || out.values()["up"].Value != 0 {
+		t.Errorf("%v", err)
+	}
+	tg.scrape(t.Context(), out)
+	if tg.look().Err != nil || out.values()["x"].Value != 1 {
+		t.Error(tg.look().Err)
+	}
+}

@@ -373,6 +373,9 @@ func TestRunFollowsItsTargets(t *testing.T) {
 		if late := s.stats.Late.Load(); late != 0 || s.stats.Scrapes.Load() != s.stats.Good.Load() {
 			t.Errorf("%d late, %d of %d good", late, s.stats.Good.Load(), s.stats.Scrapes.Load())
 		}
+		if st := s.Stats(); st.Items.Load()+st.Lost.Load() != st.Plain.Load()+st.Dists.Load()+3*st.Scrapes.Load() {
+			t.Errorf("%d items of %d scrapes", st.Items.Load(), st.Scrapes.Load())
+		}
 		close(p.conns)
 		wg.Wait()
 		server.Close()

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"mime"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
@@ -105,23 +106,19 @@ func (t *target) scrape(ctx context.Context, out collect.Sink) {
 	start := time.Now()
 	p := t.page
 	p.begin(start.UnixMilli())
-	format, err := t.fetch(sctx)
+	parts, format, err := t.read(sctx)
 	if ctx.Err() != nil {
 		return // stopped: that says nothing about the target
 	}
 	took := time.Since(start)
 	st := &t.src.stats
 	st.Scrapes.Add(1)
-	var parts [][]signal.Sample
-	up := 0.0
-	scraped := p.tally.Samples
+	up, scraped := 0.0, 0.0
 	if err == nil {
-		parts, up = p.end(), 1
+		up, scraped = 1, float64(p.tally.Samples)
 		st.Good.Add(1)
 		st.add(&p.tally)
 	} else {
-		p.out = nil
-		scraped = 0
 		st.Failed[reason(sctx, err)].Add(1)
 	}
 	t.negotiate(err)
@@ -129,7 +126,7 @@ func (t *target) scrape(ctx context.Context, out collect.Sink) {
 	parts = append(parts, []signal.Sample{
 		{Series: t.own[0], Time: p.at, Value: up},
 		{Series: t.own[1], Time: p.at, Value: took.Seconds()},
-		{Series: t.own[2], Time: p.at, Value: float64(scraped)},
+		{Series: t.own[2], Time: p.at, Value: scraped},
 	})
 	// The three of a small page travel with it.
 	if n := len(parts); n == 2 && len(parts[0])+3 <= chunk {
@@ -187,6 +184,24 @@ func (t *target) look() TargetStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.status
+}
+
+// read fetches the page and returns its samples, none with an error. A panic is
+// an error of this target: what it sends must not end the agent.
+func (t *target) read(ctx context.Context) (parts [][]signal.Sample, format string, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: reading it panicked: %v\n%s", errNoPage, v, debug.Stack())
+			t.page.forget()
+		}
+		if err != nil {
+			parts, t.page.out = nil, nil
+		}
+	}()
+	if format, err = t.fetch(ctx); err != nil {
+		return nil, format, err
+	}
+	return t.page.end(), format, nil
 }
 
 // fetch asks for the page and reads it.
