@@ -449,3 +449,27 @@ func TestExponentialHistogramsAreDownscaled(t *testing.T) {
 	f(3, append(make([]uint64, 1000), 5), 7, 1003, 5, 5, 1)
 	f(3, slices.Concat([]uint64{5}, make([]uint64, 1000), []uint64{6}, make([]uint64, 1000)), 4, 0, 5, 6, 126)
 }
+
+func TestShow(t *testing.T) {
+	m := parse(t, signal.Metric, `app.up{host.name="n"} gauge s 5 @1700000010000`)
+	l := parse(t, signal.Log, "log {} \"f\" 0..1\n @1 6 \"hello\" {}")
+	f := func(api string, b *signal.Batch, want string) {
+		t.Helper()
+		make := Metrics
+		if b.Kind == signal.Log {
+			make = Logs
+		}
+		e := make("n", config(api), nil)
+		body, _, _ := e.Encode(nil, b, 0, 1)
+		if got := e.(interface{ Show([]byte) string }).Show(body); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", api, got)
+		}
+	}
+	f("sdk", m, `{"name":"app.up","type":"gauge","value":5}`)
+	f("otlp", m, `"name": "app.up"`)
+	f("otlp", m, `"asDouble": 5`)
+	f("otlp", l, `"stringValue": "hello"`)
+	if got := Metrics("n", config("otlp"), nil).(interface{ Show([]byte) string }).Show([]byte("\xff")); got != `"\xff"` {
+		t.Errorf("no message: %s", got)
+	}
+}
