@@ -104,7 +104,6 @@ func (g *guard) sweep(old int64) {
 		if o.seen >= old {
 			return false
 		}
-		g.members -= len(o.members)
 		m := g.by[o.key]
 		if m.over = nil; m.series == 0 {
 			delete(g.by, o.key)

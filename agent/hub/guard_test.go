@@ -133,6 +133,8 @@ func TestTheLimitOfAllSeriesHoldsForEachMetric(t *testing.T) {
 	expect(t, metrics(t, h, "a{id=\"1\"} gauge - 1 @1\nb gauge - 1 @1\nc gauge - 1 @1\nd gauge - 1 @1\na{id=\"2\"} gauge - 1 @1\nb gauge - 2 @2"),
 		"a{host.name=\"n1\",id=\"1\"} gauge - 1 @1\nb{host.name=\"n1\"} gauge - 1 @1\nc{host.name=\"n1\"} gauge - 1 @1\nb{host.name=\"n1\"} gauge - 2 @2\n"+
 			"d{host.name=\"n1\",overflow=\"true\"} gauge - 1 @1\na{host.name=\"n1\",overflow=\"true\"} gauge - 1 @1")
+	h.Configure(Config{Cardinality: Cardinality{MaxSeries: 3}}, signal.Labels("env", "dev"), nil)
+	expect(t, metrics(t, h, "d{id=\"1\"} gauge - 1 @2"), `d{env="dev",overflow="true"} gauge - 1 @2`)
 }
 
 func TestMemoryIsBoundedWhateverTheNames(t *testing.T) {

@@ -178,7 +178,40 @@ func TestANewConfigurationStillSaysWhatTheOldOneLeftOut(t *testing.T) {
 	if got := spooled(t, h, signal.Log); !strings.Contains(got, "causeway: 4 lines of this stream left out") {
 		t.Error(got)
 	}
+	h.Configure(Config{Rules: []Rule{{Kind: "log", Match: `text == "y"`, Action: "drop"}}}, "", nil)
+	b := parse(t, signal.Log, many("{}", 0, 2, "x"))
+	e := h.streams[b.Logs[0].Stream]
+	if err := h.Put(t.Context(), b); err != nil || len(e.buckets) != 0 {
+		t.Errorf("%d rules of before are still kept", len(e.buckets))
+	}
 	balanced(t, h)
+}
+
+func TestCountersWhoseLinesAreGoneEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rule := Rule{Kind: "log", Match: `text == "x"`, Action: "count", Name: "n", Labels: []string{"a"}}
+		again := rule
+		again.Match = `text == "x" && a == "1"`
+		h := newHub(t, Config{Rules: []Rule{rule, again}}, "", nil)
+		put := func(stream, want string) {
+			t.Helper()
+			before := spooled(t, h, signal.Metric)
+			logs(t, h, many(stream, 0, 2, "x"))
+			if err := h.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for l := range strings.Lines(strings.TrimPrefix(spooled(t, h, signal.Metric), before)) {
+				got += strings.Join(strings.Fields(l)[:4], " ") + "\n"
+			}
+			expect(t, got, want)
+		}
+		put(`{a="1"}`, `n{a="1"} counter {line} 4`) // two rules count into one series
+		time.Sleep(Forget / 2)
+		put(`{a="2"}`, "n{a=\"1\"} counter {line} 4\nn{a=\"2\"} counter {line} 2")
+		time.Sleep(Forget/2 + time.Second)
+		put(`{a="2"}`, `n{a="2"} counter {line} 4`)
+	})
 }
 
 func TestLinesAreCountedIntoAMetric(t *testing.T) {

@@ -317,6 +317,23 @@ func TestALineOfNothingButWordsIsReadOnce(t *testing.T) {
 	}
 }
 
+func TestAFinderIsAskedOnceForWhatItHasLookedAt(t *testing.T) {
+	for _, w := range []string{"eyJ", "glpat-", "password=", "token=", "-----BEGIN PRIVATE KEY-----", "xoxb-"} {
+		r := testRedactor("default")
+		calls := 0
+		for i, f := range r.finders {
+			r.finders[i] = func(line []byte, at, n int) (int, int, manner) {
+				calls++
+				return f(line, at, n)
+			}
+		}
+		r.bytes([]byte(strings.Repeat(w, 1000)))
+		if calls > 10 {
+			t.Errorf("%q, a thousand times: %d looks", w, calls)
+		}
+	}
+}
+
 func TestWhatIsFoundIsCountedByName(t *testing.T) {
 	h := newHub(t, Config{Redact: []string{"default", "acme=ACME-[0-9]+"}}, "", nil)
 	h.Complete(parse(t, signal.Log, "log {} \"f\" 0..9\n@1 - \"a@b.com c@d.com ACME-1\" {}\n@2 - \"password=x\" {}"))

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -240,7 +241,8 @@ func (h *Hub) putCounts(ctx context.Context, now time.Time) error {
 			continue
 		}
 		r.counts.mu.Lock()
-		for key, t := range r.counts.by {
+		for _, key := range slices.Sorted(maps.Keys(r.counts.by)) {
+			t := r.counts.by[key]
 			if t.seen < now.Add(-Forget).Unix() {
 				delete(r.counts.by, key)
 				continue
