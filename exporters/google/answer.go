@@ -78,7 +78,7 @@ func classify(err error, project, what, role string) *exporters.Error {
 	case codes.PermissionDenied:
 		x.Err = denied(reason, project, what, role)
 	case codes.Unauthenticated:
-		x.Err = errors.New("Google does not know us: check credentials_file, or the application default credentials of this machine")
+		x.Err = errors.New("the service does not know us: check credentials_file, or the application default credentials of this machine")
 	case codes.NotFound:
 		x.Err = fmt.Errorf("there is no project %q: check project", project)
 	case codes.Unimplemented:
@@ -101,7 +101,8 @@ func denied(reason, project, what, role string) error {
 	case "BILLING_DISABLED":
 		return fmt.Errorf("billing is off in project %s", project)
 	}
-	return fmt.Errorf("not allowed to write %s to project %s: the account lacks %s (gcloud projects add-iam-policy-binding %s --member MEMBER --role %s)", what, project, role, project, role)
+	return fmt.Errorf("not allowed to write %s to project %s: the account lacks %s (gcloud projects add-iam-policy-binding %s --member MEMBER --role %s)",
+		what, project, role, project, role)
 }
 
 // summaryOf returns the details of a CreateTimeSeries of which a part failed.

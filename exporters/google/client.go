@@ -99,7 +99,7 @@ func (c *Client) forMetrics(ctx context.Context) (*conn, error) {
 		// What the client keeps of ctx is used for fetching tokens, for ever.
 		m, err := monitoring.NewMetricClient(context.WithoutCancel(ctx), opts...)
 		if err != nil {
-			return nil, err
+			return nil, noCredentials(err)
 		}
 		m.CallOptions = &monitoring.MetricCallOptions{} // no timeout and no retry but ours
 		c.metrics = &conn{monitoring: m}
@@ -121,12 +121,17 @@ func (c *Client) forLogs(ctx context.Context) (*conn, error) {
 		}
 		l, err := logging.NewClient(context.WithoutCancel(ctx), opts...)
 		if err != nil {
-			return nil, err
+			return nil, noCredentials(err)
 		}
 		l.CallOptions = &logging.CallOptions{}
 		c.logs = &conn{logging: l}
 	}
 	return c.logs, nil
+}
+
+// noCredentials is the error of a client that Google's library could not make.
+func noCredentials(err error) error {
+	return fmt.Errorf("no credentials, or none that can be used (credentials_file, or application default credentials): %w", err)
 }
 
 // drop closes a connection that has become mute, so that the next request has
@@ -331,5 +336,6 @@ func credentialsType(file string) (option.CredentialsType, error) {
 	case "external_account":
 		return option.ExternalAccount, nil
 	}
-	return option.ServiceAccount, fmt.Errorf("credentials_file: %s is of type %q: must be a key of a service account, or a configuration of workload identity federation", file, key.Type)
+	return option.ServiceAccount, fmt.Errorf(
+		"credentials_file: %s is of type %q: must be a key of a service account, or a configuration of workload identity federation", file, key.Type)
 }

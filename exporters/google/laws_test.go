@@ -228,7 +228,7 @@ func TestTheSameLabelsAreNotTheSameResource(t *testing.T) {
 func TestLinesOfOneStreamHaveOneHead(t *testing.T) {
 	b := &signal.Batch{Kind: signal.Log}
 	blk := signal.LogBlock{File: "f", Stream: signal.InternStream(signal.Labels(signal.LabelHost, "h", "x", "y"))}
-	for _, n := range []int{0, 1, 100, 127, 128, 16000, 16384, 20000, 1 << 20, 5, 1} {
+	for _, n := range []int{20000, 1, 0, 100, 127, 128, 16000, 16384, 1 << 20, 5, 1} {
 		blk.Append(1700000010e9, 6, bytes.Repeat([]byte("x"), n), nil)
 	}
 	b.Logs = append(b.Logs, blk)

@@ -109,7 +109,8 @@ func (e *exporter) noProject() error {
 	if e.where.project != "" {
 		return nil
 	}
-	return &exporters.Error{Class: exporters.Hold, Unsent: true, Err: errors.New("project: auto finds none, since this is no machine of Google's, or its metadata server does not answer: set project")}
+	return &exporters.Error{Class: exporters.Hold, Unsent: true, Err: errors.New(
+		"project: auto finds none, since this is no machine of Google's, or its metadata server does not answer: set project")}
 }
 
 // createTimeSeries makes one call, whose bytes are body's if it has any.
@@ -135,10 +136,10 @@ func (c *Client) writeLogEntries(ctx context.Context, timeout time.Duration, req
 	})
 }
 
-// unusable is the error of a client that cannot be made: a file or the
-// credentials are wrong or not there.
+// unusable is the error of a client that cannot be made: the configuration, a
+// file or the credentials are wrong or not there.
 func unusable(err error) error {
-	return &exporters.Error{Class: exporters.Hold, Unsent: true, Err: fmt.Errorf("no credentials, or none that can be used (credentials_file, or application default credentials): %w", err)}
+	return &exporters.Error{Class: exporters.Hold, Unsent: true, Err: err}
 }
 
 // call makes one call on k within timeout. A connection on which a call ran out

@@ -219,7 +219,7 @@ func (s *Server) point(ts *monitoringpb.TimeSeries, inRequest map[string]bool) e
 	key := Key(ts)
 	err := CheckSeries(ts, s.now())
 	if err == nil && inRequest[key] {
-		err = fmt.Errorf("Field timeSeries had an invalid value: Duplicate TimeSeries encountered. Only one point can be written per TimeSeries per request.")
+		err = refusal("Field timeSeries had an invalid value: Duplicate TimeSeries encountered. Only one point can be written per TimeSeries per request.")
 	}
 	inRequest[key] = true
 	if err == nil {
@@ -241,25 +241,25 @@ func (s *Server) fits(key string, ts *monitoringpb.TimeSeries) error {
 		d = descriptor{ts.GetMetricKind(), ts.GetValueType(), map[string]bool{}}
 	}
 	if d.kind != ts.GetMetricKind() || d.value != ts.GetValueType() {
-		return fmt.Errorf("Value type for metric %s must be %v, but is %v; kind %v, but is %v.", typ, d.value, ts.GetValueType(), d.kind, ts.GetMetricKind())
+		return refusal("Value type for metric %s must be %v, but is %v; kind %v, but is %v.", typ, d.value, ts.GetValueType(), d.kind, ts.GetMetricKind())
 	}
 	labels := maps.Clone(d.labels)
 	for k := range ts.GetMetric().GetLabels() {
 		labels[k] = true
 	}
 	if len(labels) > MostLabels {
-		return fmt.Errorf("The metric %s would have %d labels; the limit is %d.", typ, len(labels), MostLabels)
+		return refusal("The metric %s would have %d labels; the limit is %d.", typ, len(labels), MostLabels)
 	}
 	in := ts.GetPoints()[0].GetInterval()
 	next := state{in.GetStartTime().AsTime(), in.GetEndTime().AsTime()}
 	if last := s.series[key]; last != nil {
 		switch {
 		case !next.end.After(last.end):
-			return fmt.Errorf("Points must be written in order. One or more of the points specified had an older end time than the most recent point.")
+			return refusal("Points must be written in order. One or more of the points specified had an older end time than the most recent point.")
 		case next.end.Sub(last.end) < Spacing:
-			return fmt.Errorf("One or more points were written more frequently than the maximum sampling period configured for the metric.")
+			return refusal("One or more points were written more frequently than the maximum sampling period configured for the metric.")
 		case ts.GetMetricKind() == metricpb.MetricDescriptor_CUMULATIVE && !next.start.Equal(last.start) && !next.start.After(last.end):
-			return fmt.Errorf("Points must be written in order. One or more of the points specified had an older start time than the most recent point.")
+			return refusal("Points must be written in order. One or more of the points specified had an older start time than the most recent point.")
 		}
 	}
 	d.labels = labels
@@ -312,7 +312,7 @@ func (s *Server) WriteLogEntries(r *loggingpb.WriteLogEntriesRequest) error {
 		}
 	}
 	if n := proto.Size(r); n > MostLogBytes || len(r.GetEntries()) == 0 {
-		err := fmt.Errorf("Log entries with %d bytes in %d entries: the limit is %d bytes.", n, len(r.GetEntries()), MostLogBytes)
+		err := refusal("Log entries with %d bytes in %d entries: the limit is %d bytes.", n, len(r.GetEntries()), MostLogBytes)
 		s.refused = append(s.refused, err.Error())
 		return status.Error(codes.InvalidArgument, err.Error())
 	}

@@ -48,13 +48,13 @@ var (
 func CheckRequest(r *monitoringpb.CreateTimeSeriesRequest) error {
 	switch n := len(r.GetTimeSeries()); {
 	case !strings.HasPrefix(r.GetName(), "projects/") || len(r.GetName()) == len("projects/"):
-		return fmt.Errorf("Name %q must be projects/PROJECT", r.GetName())
+		return refusal("Name %q must be projects/PROJECT", r.GetName())
 	case n == 0:
-		return errors.New("Field timeSeries had an invalid value: at least one TimeSeries must be specified")
+		return refusal("Field timeSeries had an invalid value: at least one TimeSeries must be specified")
 	case n > MostSeries:
-		return fmt.Errorf("Field timeSeries had an invalid value: a maximum of %d TimeSeries can be written with a single request, got %d", MostSeries, n)
+		return refusal("Field timeSeries had an invalid value: a maximum of %d TimeSeries can be written with a single request, got %d", MostSeries, n)
 	case len(r.ProtoReflect().GetUnknown()) > 0:
-		return errors.New("unknown fields")
+		return refusal("unknown fields")
 	}
 	return nil
 }
@@ -75,10 +75,10 @@ func text(labels map[string]string) string {
 // CheckSeries checks all that can be known of one series without the others.
 func CheckSeries(ts *monitoringpb.TimeSeries, now time.Time) error {
 	if len(ts.ProtoReflect().GetUnknown()) > 0 {
-		return errors.New("unknown fields in a series")
+		return refusal("unknown fields in a series")
 	}
 	if len(ts.GetPoints()) != 1 {
-		return fmt.Errorf("Field points had an invalid value: %d points; exactly one is allowed", len(ts.GetPoints()))
+		return refusal("Field points had an invalid value: %d points; exactly one is allowed", len(ts.GetPoints()))
 	}
 	p := ts.GetPoints()[0]
 	return errors.Join(
@@ -93,17 +93,17 @@ func checkMetric(m *metricpb.Metric, resource string) error {
 	typ := m.GetType()
 	prom := promType.MatchString(typ)
 	if !prom && !metricType.MatchString(typ) || len(typ) > MostType {
-		return fmt.Errorf("Field metric.type had an invalid value of %q", typ)
+		return refusal("Field metric.type had an invalid value of %q", typ)
 	}
 	if prom != (resource == "prometheus_target") {
-		return fmt.Errorf("The metric type %q cannot be written to resource %q", typ, resource)
+		return refusal("The metric type %q cannot be written to resource %q", typ, resource)
 	}
 	if len(m.GetLabels()) > MostLabels {
-		return fmt.Errorf("%d labels: the limit is %d", len(m.GetLabels()), MostLabels)
+		return refusal("%d labels: the limit is %d", len(m.GetLabels()), MostLabels)
 	}
 	for k, v := range m.GetLabels() {
 		if !labelKey.MatchString(k) || len(k) > MostKey || len(v) > MostValue {
-			return fmt.Errorf("Field metric.labels[%q] had an invalid value of %d bytes", k, len(v))
+			return refusal("Field metric.labels[%q] had an invalid value of %d bytes", k, len(v))
 		}
 	}
 	return nil
@@ -137,11 +137,11 @@ func resourceLabels(typ string) []string {
 func CheckResource(r *monitoredres.MonitoredResource) error {
 	want := resourceLabels(r.GetType())
 	if got := slices.Sorted(maps.Keys(r.GetLabels())); want == nil || !slices.Equal(got, want) {
-		return fmt.Errorf("The set of resource labels is incomplete or wrong for %q: %v, want %v", r.GetType(), got, want)
+		return refusal("The set of resource labels is incomplete or wrong for %q: %v, want %v", r.GetType(), got, want)
 	}
 	for k, v := range r.GetLabels() {
 		if len(v) > MostValue || (k == "location" || k == "zone") && !place.MatchString(v) {
-			return fmt.Errorf("The resource label %s has an invalid value %.80q", k, v)
+			return refusal("The resource label %s has an invalid value %.80q", k, v)
 		}
 	}
 	return nil
@@ -150,20 +150,20 @@ func CheckResource(r *monitoredres.MonitoredResource) error {
 func checkInterval(kind metricpb.MetricDescriptor_MetricKind, in *monitoringpb.TimeInterval, now time.Time) error {
 	start, end := in.GetStartTime(), in.GetEndTime()
 	if end.CheckValid() != nil || start != nil && start.CheckValid() != nil {
-		return fmt.Errorf("the interval %v is invalid", in)
+		return refusal("the interval %v is invalid", in)
 	}
 	at := end.AsTime()
 	switch {
 	case at.Before(now.Add(-MaxAge)):
-		return errors.New("Data points cannot be written more than 25h10s in the past.")
+		return refusal("Data points cannot be written more than 25h10s in the past.")
 	case at.After(now.Add(MaxAhead)):
-		return errors.New("Data points cannot be written more than 5m in the future.")
+		return refusal("Data points cannot be written more than 5m in the future.")
 	case kind == metricpb.MetricDescriptor_GAUGE && start != nil && !start.AsTime().Equal(at):
-		return errors.New("The start time must be equal to the end time for a gauge metric.")
+		return refusal("The start time must be equal to the end time for a gauge metric.")
 	case kind == metricpb.MetricDescriptor_CUMULATIVE && (start == nil || !start.AsTime().Before(at)):
-		return errors.New("The start time must be before the end time for the non-gauge metric.")
+		return refusal("The start time must be before the end time for the non-gauge metric.")
 	case kind != metricpb.MetricDescriptor_GAUGE && kind != metricpb.MetricDescriptor_CUMULATIVE:
-		return fmt.Errorf("The metric kind %v cannot be written.", kind)
+		return refusal("The metric kind %v cannot be written.", kind)
 	}
 	return nil
 }
@@ -172,34 +172,34 @@ func checkValue(kind metricpb.MetricDescriptor_MetricKind, typ metricpb.MetricDe
 	switch x := v.GetValue().(type) {
 	case *monitoringpb.TypedValue_DoubleValue:
 		if typ != metricpb.MetricDescriptor_DOUBLE {
-			return fmt.Errorf("a double in a series of %v", typ)
+			return refusal("a double in a series of %v", typ)
 		}
 		if math.IsNaN(x.DoubleValue) || math.IsInf(x.DoubleValue, 0) {
-			return errors.New("Field doubleValue is not finite")
+			return refusal("Field doubleValue is not finite")
 		}
 		return nil
 	case *monitoringpb.TypedValue_DistributionValue:
 		if typ != metricpb.MetricDescriptor_DISTRIBUTION || kind == metricpb.MetricDescriptor_METRIC_KIND_UNSPECIFIED {
-			return fmt.Errorf("a distribution in a series of %v", typ)
+			return refusal("a distribution in a series of %v", typ)
 		}
 		return checkDistribution(x.DistributionValue)
 	}
-	return fmt.Errorf("a value %T that is not ours", v.GetValue())
+	return refusal("a value %T that is not ours", v.GetValue())
 }
 
 func checkDistribution(d *distribution.Distribution) error {
 	total, buckets := int64(0), 0
 	for _, n := range d.GetBucketCounts() {
 		if n < 0 {
-			return errors.New("a bucket count below zero")
+			return refusal("a bucket count below zero")
 		}
 		total += n
 	}
 	if d.GetCount() < 0 || total != d.GetCount() {
-		return fmt.Errorf("Field distributionValue.count is %d, but the sum of bucketCounts %d", d.GetCount(), total)
+		return refusal("Field distributionValue.count is %d, but the sum of bucketCounts %d", d.GetCount(), total)
 	}
 	if m := d.GetMean(); math.IsNaN(m) || math.IsInf(m, 0) || d.GetCount() == 0 && (m != 0 || d.GetSumOfSquaredDeviation() != 0) || d.GetSumOfSquaredDeviation() < 0 {
-		return fmt.Errorf("Field distributionValue.mean is %v, of %d values", m, d.GetCount())
+		return refusal("Field distributionValue.mean is %v, of %d values", m, d.GetCount())
 	}
 	switch o := d.GetBucketOptions().GetOptions().(type) {
 	case *distribution.Distribution_BucketOptions_ExplicitBuckets:
@@ -207,20 +207,22 @@ func checkDistribution(d *distribution.Distribution) error {
 		buckets = len(b) + 1
 		for i, v := range b {
 			if math.IsNaN(v) || math.IsInf(v, 0) || i > 0 && v <= b[i-1] {
-				return fmt.Errorf("bounds must rise: %v", b)
+				return refusal("bounds must rise: %v", b)
 			}
 		}
 	case *distribution.Distribution_BucketOptions_ExponentialBuckets:
 		e := o.ExponentialBuckets
 		buckets = int(e.GetNumFiniteBuckets()) + 2
-		if e.GetNumFiniteBuckets() <= 0 || !(e.GetGrowthFactor() > 1) || !(e.GetScale() > 0) || math.IsInf(e.GetScale(), 0) || math.IsInf(e.GetGrowthFactor(), 0) {
-			return fmt.Errorf("exponential buckets %v", e)
+		if e.GetNumFiniteBuckets() <= 0 || !(e.GetGrowthFactor() > 1) ||
+			!(e.GetScale() > 0) ||
+			math.IsInf(e.GetScale(), 0) || math.IsInf(e.GetGrowthFactor(), 0) {
+			return refusal("exponential buckets %v", e)
 		}
 	default:
-		return errors.New("Field distributionValue.bucketOptions is missing")
+		return refusal("Field distributionValue.bucketOptions is missing")
 	}
 	if buckets > MostBuckets || len(d.GetBucketCounts()) > buckets {
-		return fmt.Errorf("%d buckets with %d counts: the limit is %d", buckets, len(d.GetBucketCounts()), MostBuckets)
+		return refusal("%d buckets with %d counts: the limit is %d", buckets, len(d.GetBucketCounts()), MostBuckets)
 	}
 	return nil
 }
@@ -228,33 +230,40 @@ func checkDistribution(d *distribution.Distribution) error {
 // CheckEntry checks a log entry.
 func CheckEntry(e *loggingpb.LogEntry, now time.Time) error {
 	if n := proto.Size(e); n > MostEntry {
-		return fmt.Errorf("Log entry with size %d exceeds maximum size of %d", n, MostEntry)
+		return refusal("Log entry with size %d exceeds maximum size of %d", n, MostEntry)
 	}
 	at := e.GetTimestamp()
 	switch {
 	case !logName.MatchString(e.GetLogName()):
-		return fmt.Errorf("Name %q is not a log's", e.GetLogName())
+		return refusal("Name %q is not a log's", e.GetLogName())
 	case e.GetPayload() == nil:
-		return errors.New("an entry without payload")
+		return refusal("an entry without payload")
 	case len(e.ProtoReflect().GetUnknown()) > 0:
-		return errors.New("unknown fields in an entry")
+		return refusal("unknown fields in an entry")
 	case at != nil && (at.CheckValid() != nil || at.AsTime().After(now.Add(24*time.Hour))):
-		return errors.New("Log entry timestamp is more than a day in the future")
+		return refusal("Log entry timestamp is more than a day in the future")
 	case at != nil && at.AsTime().Before(now.Add(-30*24*time.Hour)):
-		return errors.New("Log entry timestamp is older than the retention")
+		return refusal("Log entry timestamp is older than the retention")
 	case len(e.GetInsertId()) > 512:
-		return errors.New("insert_id is too long")
+		return refusal("insert_id is too long")
 	case len(e.GetLabels()) > 64:
-		return fmt.Errorf("%d labels: the limit is 64", len(e.GetLabels()))
+		return refusal("%d labels: the limit is 64", len(e.GetLabels()))
 	case !traceName.MatchString(e.GetTrace()), !spanID.MatchString(e.GetSpanId()):
-		return fmt.Errorf("trace %q, span %q", e.GetTrace(), e.GetSpanId())
+		return refusal("trace %q, span %q", e.GetTrace(), e.GetSpanId())
 	case e.GetSeverity()%100 != 0 || e.GetSeverity() < 0 || e.GetSeverity() > 800:
-		return fmt.Errorf("severity %d", e.GetSeverity())
+		return refusal("severity %d", e.GetSeverity())
 	}
 	for k, v := range e.GetLabels() {
 		if k == "" || len(k) > 512 || len(v) > 64<<10 {
-			return fmt.Errorf("label %.80q with %d bytes", k, len(v))
+			return refusal("label %.80q with %d bytes", k, len(v))
 		}
 	}
 	return CheckResource(e.GetResource())
 }
+
+// words is an error in Google's own words, capitals and all.
+type words string
+
+func (w words) Error() string { return string(w) }
+
+func refusal(format string, args ...any) error { return words(fmt.Sprintf(format, args...)) }
