@@ -352,6 +352,40 @@ func TestNeighbours(t *testing.T) {
 		"a k8s.pod.name=p x=1 gauge 1; a k8s.pod.name=q x=1 gauge 2; a x=1 gauge 3")
 }
 
+// A tag of the configuration never stands beside a label that came to its key.
+func TestTagsYield(t *testing.T) {
+	for _, api := range []string{"sdk", "otlp"} {
+		c := config(api)
+		c.Tags = []string{"service:mine", "host.id:mine", "hostname:mine", "title:mine", "env:mine", "zone:mine", "zone:last"}
+		m, _, _, _, _ := take(t, c, parse(t, signal.Metric, `system.uptime{env="own",host.name="n",service.name="s"} gauge s 5 @9000`))
+		if got := show(m); got != "system.uptime env=own host.id=n host.name=n hostname=mine service=s title=mine zone=last gauge 5" {
+			t.Errorf("%s: %s", api, got)
+		}
+		_, l, _, _, _ := take(t, c, parse(t, signal.Log, "log {host.name=\"n\"} \"f\" 0..1\n @1 6 \"x\" {}"))
+		if a := l[0].Attributes; a["hostname"] != "n" || a["host.id"] != "mine" || a["zone"] != "last" {
+			t.Errorf("%s: %v", api, a)
+		}
+		_, _, e, _, _ := take(t, c, parse(t, signal.Event, `event @1 6 "kubernetes" "" "t" "" {k8s.pod.name="p",service.name="s"} count=1`))
+		if a := e[0].Attributes; a["title"] != "t" || a["attr.title"] != "mine" || a["zone"] != "last" {
+			t.Errorf("%s: %v", api, a)
+		}
+	}
+}
+
+// Labels of pods have keys that the Metric API does not take: each arrives all the same.
+func TestManyKeysAreMended(t *testing.T) {
+	var pairs []string
+	for i := range 30 {
+		pairs = append(pairs, fmt.Sprintf("k8s.pod.label.example.com/a-%d", i), "v", fmt.Sprintf("b-%d", i), "v")
+	}
+	b := &signal.Batch{Kind: signal.Metric}
+	b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "up", Type: signal.Gauge, Labels: signal.Labels(pairs...)}), Time: 1})
+	m, _, _, _, _ := take(t, config("sdk"), b)
+	if n := len(m[0].Attributes); n != 62 || m[0].Attributes["k8s.pod.label.example.com_a_29"] != "v" || m[0].Attributes["b_29"] != "v" {
+		t.Errorf("%d attributes: %v", n, show(m))
+	}
+}
+
 func TestPairs(t *testing.T) {
 	for k := range 300 {
 		for _, v := range []int{0, 1, 117, 118, 119, 120, 121, 122, 123, 124, 125, 126, 127, 128, 129, 200, 300, 16383, 16384} {

@@ -111,7 +111,7 @@ func (w *pen) event(own []ownTag, ev *signal.EventItem) {
 	}
 	for i := range own {
 		if t := &own[i]; signal.Lookup(ev.Labels, t.key) == "" {
-			w.label(t.key, t.value)
+			w.own(t)
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (w *pen) stream(own []ownTag, labels string, tag byte) {
 	}
 	for i := range own {
 		if t := &own[i]; signal.Lookup(labels, t.key) == "" && !isAlias(labels, t.key) {
-			w.label(t.key, t.value)
+			w.own(t)
 		}
 	}
 	if w.otlp {

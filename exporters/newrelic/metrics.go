@@ -17,7 +17,7 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 		sets = new([2]labelSet)
 	}
 	defer e.sets.Put(sets)
-	w := points{pen: pen{dst: dst, otlp: e.otlp}, own: e.own, sets: sets}
+	w := points{pen: pen{dst: dst, otlp: e.otlp}, tags: e.own, sets: sets}
 	start := len(dst)
 	if !w.otlp {
 		w.dst = append(w.dst, '[')
@@ -79,7 +79,7 @@ type point struct {
 // the same resource, so a group is simply a run of them.
 type points struct {
 	pen
-	own     []ownTag
+	tags    []ownTag
 	desc    signal.Desc // of the sample at hand
 	labels  string      // its labels, or those of them that a row keeps
 	skip    string      // a label that is no attribute
@@ -242,8 +242,8 @@ func (w *points) point(p *point) {
 
 // inResource reports whether a group's attribute has this name.
 func (w *points) inResource(name string) bool {
-	for i := range w.own {
-		if w.own[i].key == name {
+	for i := range w.tags {
+		if w.tags[i].key == name {
 			return true
 		}
 	}
@@ -260,13 +260,14 @@ func (w *points) resource(tag byte) {
 	}
 	if w.family != other { // of the group's, whichever of its metrics comes first
 		if name := get(w.keys.res, signal.LabelHost); name != "" && get(w.keys.res, signal.LabelHostID) == "" {
-			w.label(signal.LabelHostID, name) // without one there is no HOST
+			w.take("", signal.LabelHostID)
+			w.add("", signal.LabelHostID, name) // without one there is no HOST
 		}
 	}
-	for i := range w.own {
+	for i := range w.tags {
 		// What a point has itself stands above what its group has.
-		if t := &w.own[i]; get(w.keys.res, t.key) == "" {
-			w.label(t.key, t.value)
+		if t := &w.tags[i]; get(w.keys.res, t.key) == "" {
+			w.pen.own(t)
 		}
 	}
 	provider := "causeway"

@@ -192,7 +192,7 @@ func isResource(label string) bool {
 // to New Relic, or is overwritten there (metric-api-limits-restricted-attributes).
 func reserved(key string) bool {
 	switch key {
-	case "interval.ms", "timestamp", "endTimestamp", "value", "common", "min", "max", "count", "sum", "metrics", "name", "metricName",
+	case "interval.ms", "timestamp", "endTimestamp", "value", "common", "min", "max", "count", "sum", "metrics", "metricName",
 		"newrelic.source", "entity.guid", "entity.name", "entity.type", "entityGuid", "instrumentation.provider":
 		return true
 	}

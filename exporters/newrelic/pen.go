@@ -1,6 +1,7 @@
 package newrelic
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -21,7 +22,7 @@ type pen struct {
 	tag   byte // otlp: the field that the attributes are
 	n     int  // attributes written since begin
 	most  int
-	taken [8]string // keys since begin that are not their label's own
+	taken [64]string // keys since begin that are not their label's own; what has no room here is left out
 	took  int
 	odd   bool      // a key since begin is not what its label's is everywhere
 	set   string    // the labels at hand,
@@ -128,14 +129,21 @@ func (w *pen) take(prefix, key string) bool {
 	if w.took == len(w.taken) || w.lookup(whole) != "" {
 		return false
 	}
-	for _, t := range w.taken[:w.took] {
-		if t == whole {
-			return false
-		}
+	if w.isTaken(whole) {
+		return false
 	}
 	w.taken[w.took] = whole
 	w.took++
 	return true
+}
+
+func (w *pen) isTaken(key string) bool { return slices.Contains(w.taken[:w.took], key) }
+
+// own appends a tag of the configuration, unless a label came to its key.
+func (w *pen) own(t *ownTag) {
+	if !w.isTaken(t.key) {
+		w.label(t.key, t.value)
+	}
 }
 
 // lookup returns the value of one of the labels at hand, or "".
