@@ -266,7 +266,7 @@ type events struct{ exporter }
 func Metrics(name string, c Config, p Place, client *Client) exporters.Exporter {
 	m := &metrics{
 		exporter: newExporter(name, signal.Metric, c, p, client, exporters.Limits{
-			Items: mostSeries, Bytes: mostMetricByte, InFlight: 1, MaxAge: metricAge, Future: metricFuture, Ordered: true,
+			Items: mostSeries, Bytes: mostMetricByte, InFlight: 1, MaxAge: metricAge, Future: metricFuture, Ordered: true, Spacing: c.Spacing,
 		}),
 		typePrefix: c.Prefix + ".googleapis.com/",
 		prometheus: c.Prefix == "prometheus",
