@@ -144,7 +144,7 @@ type scanner struct {
 	r     *redactor
 	text  []byte
 	lines []signal.Line
-	line  int // text before its end has been looked at; places come in ascending order
+	line  int // that holds the place looked at last
 	cards int // as far as digits have been looked at
 	spans []span
 
@@ -244,8 +244,12 @@ func (s *scanner) look(i int) {
 	}
 }
 
-// bounds moves on to the line that holds the byte at p.
+// bounds moves to the line that holds the byte at p: nearly always on, or not at
+// all, but within one step of walk grams come before digits.
 func (s *scanner) bounds(p int) (lo, hi int) {
+	for s.line > 0 && int(s.lines[s.line-1].End) > p {
+		s.line--
+	}
 	for s.line < len(s.lines) && int(s.lines[s.line].End) <= p {
 		s.line++
 	}
@@ -330,7 +334,7 @@ func (s *scanner) digits(p int) {
 // address looks at an @, and returns how far there is no other one to look at.
 func (s *scanner) address(p int) int {
 	lo, hi := s.bounds(p)
-	if p < lo || p >= hi {
+	if p >= hi {
 		return 0
 	}
 	if s.suspect() {

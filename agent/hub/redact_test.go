@@ -181,6 +181,26 @@ func TestNoSecretSurvivesWhereverItStands(t *testing.T) {
 	}
 }
 
+func TestShortLinesAroundASecretStayWhatTheyAre(t *testing.T) {
+	r := testRedactor("default")
+	short := []string{"token", "1", "", "ab", "0060", "basic ", "4", "@", "key"}
+	for _, c := range secrets() {
+		if strings.Contains(c.line, "PGP") { // its key goes on
+			continue
+		}
+		for shift := range 24 {
+			in := append([]string{strings.Repeat(".", shift)}, short...)
+			in = append(append(in, c.line), short...)
+			blk := block(in...)
+			r.block(blk, &keyState{})
+			in[1+len(short)] = c.want
+			if got := linesOf(blk); !slices.Equal(got, in) {
+				t.Fatalf("got %q\nwant %q", got, in)
+			}
+		}
+	}
+}
+
 func TestNothingIsFoundAcrossLines(t *testing.T) {
 	r := testRedactor("default")
 	lines := []string{"AKIAIOSF", "ODNN7EXAMPLE", "password", "=hunter2", "4111111", "111111111", "jane", "@example.com", "x", "411111111111111", "1", "5"}
@@ -419,6 +439,7 @@ func FuzzRedact(f *testing.F) {
 		f.Add([]byte(c.line), uint16(3), uint16(20))
 	}
 	f.Add([]byte("a@b.c0\n[redacted:email]@x.yz4111111111111111"), uint16(1), uint16(9))
+	f.Add([]byte("006011114111111117"), uint16(2), uint16(47)) // a word behind the window of digits moved on to the next line
 	f.Add([]byte("password=a[redacted:email]b,token:[[redacted:x]"), uint16(9), uint16(9))
 	f.Add([]byte("-----BEGIN PRIVATE KEY-----abc-----BEGIN A PRIVATE KEY"), uint16(27), uint16(30))
 	pack := testRedactor("default")
