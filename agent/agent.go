@@ -182,6 +182,7 @@ func (a *Agent) open(cfg *config.Config) (err error) {
 		return fmt.Errorf("agent.data_dir: %w", err)
 	}
 	a.hub = hub.New(a.spools, a.start)
+	a.hub.Log = a.log
 	if err := a.hub.Seed(seedBytes); err != nil {
 		a.log.Warn("the last totals of counters cannot be read back; the first increases after this start are missing", "error", err)
 	}

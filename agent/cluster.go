@@ -12,6 +12,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
+	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/config"
 )
@@ -113,4 +114,16 @@ func (s scraped) Each(f func(prom.Pod) bool) {
 		}
 		return f(q)
 	})
+}
+
+// advised tells the reader of logs what pods' annotations ask for. Where there
+// is no cluster after all, nobody asks for anything.
+type advised struct{ room *kube.Kube }
+
+func (a advised) Advice(podUID, container string) (tail.Advice, bool) {
+	advice, known := a.room.Pods().Logs(podUID, container)
+	if !known && a.room.Status().Absent != "" {
+		return tail.Advice{}, true
+	}
+	return tail.Advice{Skip: advice.Skip, Multiline: advice.Multiline}, known
 }

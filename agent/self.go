@@ -44,8 +44,11 @@ func (a *Agent) measure(yield func(name, unit string, typ counting, value float6
 		yield(signal.SpoolDegraded, "1", gauge, degraded, kindOf(k)...)
 		h := &a.hub.Stats[k]
 		yield(signal.HubItems, "{item}", counted, float64(h.In.Load()), kindOf(k)...)
-		yield(signal.HubDropped, "{item}", counted, float64(h.Dropped.Load()), append(kindOf(k), signal.LabelReason, "rule")...)
-		yield(signal.HubDropped, "{item}", counted, float64(h.Repeated.Load()), append(kindOf(k), signal.LabelReason, "repeated")...)
+		for reason, n := range h.Left() {
+			if n > 0 || reason == "rule" || reason == "repeated" {
+				yield(signal.HubDropped, "{item}", counted, float64(n), append(kindOf(k), signal.LabelReason, reason)...)
+			}
+		}
 	}
 	yield(signal.HubSeries, "{series}", gauge, float64(a.hub.Stats[signal.Metric].Series.Load()))
 	for _, r := range a.ledger().Destinations {

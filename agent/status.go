@@ -18,6 +18,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/collect"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
+	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
@@ -29,8 +30,9 @@ type Status struct {
 	Sources      []StatusSource      `json:"sources"`
 	Spools       []StatusSpool       `json:"spools"`
 	Destinations []StatusDestination `json:"destinations"`
-	Balanced     bool                `json:"balanced"` // the ledger's line
-	Warnings     []string            `json:"warnings"` // each with its remedy
+	Overflows    []hub.Overflow      `json:"overflows,omitempty"` // metrics with too many series
+	Balanced     bool                `json:"balanced"`            // the ledger's line
+	Warnings     []string            `json:"warnings"`            // each with its remedy
 }
 
 // StatusAgent is about the agent as a whole.
@@ -201,6 +203,14 @@ func (a *Agent) status() Status {
 			}
 		}
 		s.Destinations = append(s.Destinations, d)
+	}
+	s.Overflows = a.hub.Overflows()
+	for _, o := range s.Overflows {
+		w := fmt.Sprintf("metric %s has more series than process.cardinality allows: new ones are folded into one with overflow:true; label %s has %d values or more", o.Metric, o.Label, o.Values)
+		if o.Pod != "" {
+			w += ", most of them from pod " + o.Pod
+		}
+		s.Warnings = append(s.Warnings, w)
 	}
 	if !ledger.Balanced {
 		s.Warnings = append(s.Warnings, "the ledger does not balance: this is a defect of Causeway; please report it with the output of `causeway reconcile`")

@@ -151,8 +151,16 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 	}
 	if c.Logs.Enabled() {
 		t := tail.New(c.Logs, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
+		if k.watched() {
+			t.Advise(advised{k.room})
+		}
 		units = append(units, unit{
-			name: "collect/logs", sort: sourceUnit, conf: c.Logs,
+			name: "collect/logs", sort: sourceUnit,
+			conf: struct {
+				conf    tail.Config
+				cluster kube.Config
+				id      kube.Identity
+			}{c.Logs, k.conf, k.id},
 			run: func(ctx context.Context) error {
 				k.wait(ctx)
 				return t.Run(ctx, a.hub)
@@ -410,6 +418,9 @@ func serve(ctx context.Context, l net.Listener, h http.Handler) error {
 
 // wants reports whether a destination takes a kind.
 func wants(d config.Destination, k signal.Kind) bool {
+	if isGoogle(d) && !d.Google.Logs && k != signal.Metric {
+		return false
+	}
 	return len(d.Kinds) == 0 || slices.Contains(d.Kinds, k.String()+"s")
 }
 

@@ -118,7 +118,6 @@ func (d Destination) checkRoom() error {
 // key that a section's type has is found there first.
 func later(key string) bool {
 	return slices.ContainsFunc([]string{
-		"collect.logs.journald", "collect.logs.pods.exclude_namespaces",
-		"process.redact", "process.cardinality",
+		"collect.logs.journald",
 	}, func(k string) bool { return key == k || strings.HasPrefix(key, k+".") })
 }
