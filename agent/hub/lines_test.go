@@ -303,3 +303,46 @@ func TestRulesForLinesAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// Whatever the lines: each has one fate, offsets and order stay, and labels are
+// valid label sets.
+func FuzzLines(f *testing.F) {
+	for _, c := range secrets() {
+		f.Add(c.line+"\n"+jsonLine+"\n"+c.line, "client=\x01a@b.cd", uint8(3))
+	}
+	f.Add("level=debug msg=x\n\nlevel=error password=x", "", uint8(1))
+	c := Config{Parse: "auto", Redact: []string{"default"}, Rules: []Rule{
+		{Kind: "log", Match: `level >= 7`, Action: "drop"},
+		{Kind: "log", Match: `level <= 3`, Action: "count", Name: "errors", Labels: []string{"client", "level"}},
+		{Kind: "log", Match: `text =~ "x$"`, Action: "limit", PerSecond: 1, Burst: 2},
+		{Kind: "log", Match: `text =~ "^[a-m]"`, Action: "sample", Rate: 0.5},
+	}}
+	f.Fuzz(func(t *testing.T, text, attrs string, level uint8) {
+		h := New(nil, time.UnixMilli(born))
+		h.Configure(c, signal.Labels("host.name", "n1"), nil)
+		own := signal.Labels("client", attrs, "n", "1")
+		blk := signal.LogBlock{Stream: signal.InternStream(signal.Labels(signal.LabelPodUID, "u")), File: "f", Start: 5, End: 9}
+		for i, l := range strings.Split(text, "\n") {
+			blk.Append(born*1e6+int64(i), level, []byte(l), []byte(own))
+		}
+		n := int64(len(blk.Lines))
+		b := &signal.Batch{Kind: signal.Log, Logs: []signal.LogBlock{blk}}
+		h.Complete(b)
+		st := &h.Stats[signal.Log]
+		if n != int64(b.Len())+st.Dropped.Load()+st.Sampled.Load()+st.Limited.Load() || b.Logs[0].End != 9 || b.Logs[0].Start != 5 {
+			t.Fatalf("%d lines became %d", n, b.Len())
+		}
+		for l := range b.LinesIn(0, b.Len()) {
+			set := string(l.Attrs)
+			if signal.Sorted(set) != set || signal.Lookup(set, "n") == "" {
+				t.Fatalf("labels of %q: %q", l.Text, set)
+			}
+			for k, v := range signal.Walk(set) {
+				set = strings.TrimPrefix(set, string(signal.AppendLabel(nil, k, v)))
+			}
+			if set != "" {
+				t.Fatalf("labels of %q end in %q", l.Text, set)
+			}
+		}
+	})
+}
