@@ -229,6 +229,17 @@ func TestCertificates(t *testing.T) {
 	f(90*day, func(p *Probe, _ string) { _, p.TLS.CAFile = certificate(t, day) }, 0, 2, "certificate")
 	f(90*day, func(p *Probe, _ string) { p.TLS.ServerName = "here.example" }, 1, 0, "")
 	f(90*day, func(p *Probe, _ string) { p.TLS.ServerName = "there.example" }, 0, 2, "there.example")
+	// Of all that the server presents, the first to expire counts.
+	for _, left := range [][2]time.Duration{{3 * day, 90 * day}, {90 * day, 3 * day}} {
+		cert, _ := certificate(t, left[0])
+		more, _ := certificate(t, left[1])
+		cert.Certificate = append(cert.Certificate, more.Certificate...)
+		s := secure(t, cert, nil)
+		out := expect(t, Probe{Type: "tls", Address: s.Listener.Addr().String(), TLS: TLS{InsecureSkipVerify: true}}, 1, 1, "expires in 7")
+		if got := out.values[metricRemaining]; got > (3 * day).Seconds() {
+			t.Errorf("of %v, %v s remain", left, got)
+		}
+	}
 	out, _ := probe(t, Probe{Type: "tls", Address: "127.0.0.1:1", TLS: TLS{CAFile: filepath.Join(t.TempDir(), "none")}})
 	if out.values[metricSuccess] != 0 || !strings.HasPrefix(out.events[0].Text, "tls.ca_file: ") {
 		t.Errorf("%+v", out.events)

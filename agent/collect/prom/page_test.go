@@ -243,6 +243,7 @@ func TestBucketsThatChange(t *testing.T) {
 	r.want(2000, "text", typ+"h_bucket{le=\"1\",a=\"1\"} 4\nh_bucket{le=\"2\",a=\"1\"} 5\n"+count, hist("2000", "bounds=[1 2] counts=[4 1 4]"))
 	r.want(3000, "text", typ+"h_bucket{le=\"2\",a=\"1\"} 5\n"+count, hist("3000", "bounds=[2] counts=[5 4]"))
 	r.want(4000, "text", typ+"h_bucket{a=\"1\",le=\"1\"} 4\nh_bucket{a=\"1\",le=\"2\"} 6\n"+count, hist("4000", "bounds=[1 2] counts=[4 2 3]"))
+	r.want(4500, "text", typ+"h_bucket{le=\"1\",a=\"1\"} 4\nh_bucket{a=\"1\",le=\"1\"} 8\n"+count, hist("4500", "bounds=[1] counts=[4 5]"))
 	var many strings.Builder
 	for i := range maxSlots + 5 {
 		fmt.Fprintf(&many, "h_bucket{a=\"1\",le=\"%d\"} 1\n", i)
@@ -258,8 +259,11 @@ func TestATypeThatChanges(t *testing.T) {
 	r.want(1000, "text", "# TYPE x gauge\nx 1\n", "x gauge - 1 @1000")
 	r.want(2000, "text", "# TYPE x counter\nx 2\n", "x counter - 2 @2000")
 	r.want(3000, "text", "# TYPE x counter\nx 3\n", "x counter - 3 @3000")
-	// The formats write a series differently; it stays one series.
+	// The formats write a series differently; it stays one series. What goes by
+	// another name in another format did not begin with that page.
 	r.want(4000, "openmetrics", "# TYPE x gauge\nx 3.0\n# EOF\n", "x gauge - 3 @4000")
+	r.want(5000, "text", "# TYPE c counter\nc 7\n", "c counter - 7 @5000")
+	r.want(6000, "openmetrics", "# TYPE c counter\nc_total 8.0\n# EOF\n", "c_total counter - 8 @6000")
 }
 
 func TestTargetLabelsAndThePages(t *testing.T) {
