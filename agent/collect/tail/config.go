@@ -50,7 +50,6 @@ type File struct {
 	Start     string   `yaml:"start"`     // of files that are there when the pattern is new: end (default) | beginning | a duration: from the beginning if changed since
 	Multiline string   `yaml:"multiline"` // none (default) | auto: stack traces | start:REGEXP, a line that it matches begins a record
 	Parse     string   `yaml:"parse"`     // how lines are parsed: none (default), auto, or a format's name
-	Encoding  string   `yaml:"encoding"`  // auto (default): UTF-8, or UTF-16 if the file begins with its mark | utf-8 | utf-16le | utf-16be | latin1
 	Poll      string   `yaml:"poll"`      // auto (default): once a second on file systems that tell of no changes made elsewhere | true: always | false: never
 }
 

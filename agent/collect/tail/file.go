@@ -92,9 +92,12 @@ type file struct {
 	}
 
 	fh      *os.File // nil: closed, because idle, rotated or not yet readable
-	settled bool     // pos is decided
-	gen     int64    // when this generation was first seen, Unix ns; no two are equal
-	id      string   // LogBlock.File; "" as long as the file is empty
+	gz      bool     // compressed: offsets are those of its text
+	z       *inflater
+	bad     error  // what is damaged in it
+	settled bool   // pos is decided
+	gen     int64  // when this generation was first seen, Unix ns; no two are equal
+	id      string // LogBlock.File; "" as long as the file is empty
 	head    head
 	pos     position
 	done    position // pos as of the last successful Put
@@ -158,7 +161,10 @@ func (t *Tailer) open(f *file, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime()
+	if f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime(); f.gz {
+		f.z = &inflater{fh: fh}
+		t.inflating++
+	}
 	f.isClosed.Store(false)
 	t.opened++
 	return nil
@@ -169,10 +175,15 @@ func (t *Tailer) close(f *file) {
 		return
 	}
 	if info, err := f.fh.Stat(); err == nil {
-		f.size, f.mtime = f.pos.scan, info.ModTime()
+		if f.size, f.mtime = f.pos.scan, info.ModTime(); f.gz {
+			f.size = info.Size()
+		}
+	}
+	if f.z != nil {
+		t.inflating--
 	}
 	f.fh.Close()
-	f.fh = nil
+	f.fh, f.z = nil, nil
 	f.isClosed.Store(true)
 	t.opened--
 }
@@ -189,7 +200,7 @@ func (t *Tailer) identify(f *file) error {
 	if f.id != "" {
 		return nil
 	}
-	if err := t.heads.read(f.fh); err != nil {
+	if err := t.heads.read(f.src()); err != nil {
 		return err
 	}
 	if t.heads.n == 0 {
@@ -206,7 +217,7 @@ func (t *Tailer) grow(f *file) (same bool, err error) {
 	if f.head.n >= headBytes || f.id == "" || f.pos.off <= int64(f.head.n) {
 		return true, nil
 	}
-	if err := t.heads.read(f.fh); err != nil {
+	if err := t.heads.read(f.src()); err != nil {
 		return true, err
 	}
 	if !t.heads.fits(f.head) {

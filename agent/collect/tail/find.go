@@ -182,6 +182,7 @@ type candidate struct {
 	root    string // the path it is rotated from, or its own: what its lines are labelled with
 	sibling bool   // only a rotation's name makes it a candidate
 	poll    bool   // a link: neither an event nor the folder's listing tells of its growth
+	gz      bool   // a rotated file that was compressed
 	key     key
 	size    int64
 	mtime   time.Time
@@ -426,13 +427,18 @@ func (fd *finder) watchDir(d *dir) {
 
 // candidate decides whether rule r wants the entry e of d.
 func (fd *finder) candidate(r *rule, d *dir, e *entry, last string, rooted func(string) bool) (candidate, bool) {
-	if e.typ.IsDir() && !e.link && last != e.name || compressed(e.name) {
+	if e.typ.IsDir() && !e.link && last != e.name {
 		return candidate{}, false // a folder in place of a file is only remarkable if it is asked for by name
+	}
+	plain, gz := uncompressed(e.name)
+	if !gz && compressed(e.name) || gz && d.find(plain) != nil { // what is being compressed is still there itself
+		return candidate{}, false
 	}
 	p := path.Join(d.path, e.name)
 	own, _ := path.Match(last, e.name)
-	c := candidate{rule: r, path: p, root: p, sibling: !own, poll: e.link}
-	if name, ok := rotatedFrom(e.name); ok {
+	own = own && !gz
+	c := candidate{rule: r, path: p, root: p, sibling: !own, poll: e.link, gz: gz}
+	if name, ok := rotatedFrom(plain); ok {
 		root := path.Join(d.path, name)
 		if match, _ := path.Match(last, name); match && (d.find(name) != nil || rooted(root)) {
 			c.root = root
@@ -472,11 +478,15 @@ func (fd *finder) behind(c candidate, yield func(candidate)) {
 			d.stat(e) // so that its events are known to be of c
 			continue
 		}
-		if name, ok := rotatedFrom(e.name); !ok || name != path.Base(real) || compressed(e.name) || c.rule.excluded(path.Join(d.path, e.name)) {
+		plain, gz := uncompressed(e.name)
+		if gz && d.find(plain) != nil {
+			continue
+		}
+		if name, ok := rotatedFrom(plain); !ok || name != path.Base(real) || c.rule.excluded(path.Join(d.path, e.name)) {
 			continue
 		}
 		if d.stat(e); e.err == nil && e.typ.IsRegular() {
-			yield(candidate{rule: c.rule, path: path.Join(d.path, e.name), root: c.path, sibling: true, key: e.key, size: e.size, mtime: e.mtime})
+			yield(candidate{rule: c.rule, path: path.Join(d.path, e.name), root: c.path, sibling: true, gz: gz, key: e.key, size: e.size, mtime: e.mtime})
 		}
 	}
 }

@@ -88,6 +88,8 @@ func (t *Tailer) scan(now time.Time) bool {
 // that of another file at c.
 func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
 	switch {
+	case f.ignored && f.gz: // logrotate counts its names up
+		return f.size != c.size || !f.mtime.Equal(c.mtime)
 	case f.ignored:
 		return true
 	case f.fh != nil || !f.settled:
@@ -110,7 +112,7 @@ func (t *Tailer) stillIs(f *file, c candidate, now time.Time) bool {
 func (t *Tailer) add(c candidate, now time.Time) *file {
 	f := &file{
 		key: c.key, rule: c.rule, path: c.path, poll: c.poll, rotated: c.path != c.root, first: !c.rule.known,
-		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join,
+		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join, gz: c.gz,
 	}
 	f.isClosed.Store(true)
 	fam := t.families[c.root]
@@ -128,6 +130,9 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 	t.mu.Lock()
 	t.files[f.key] = f
 	t.mu.Unlock()
+	if c.gz && !c.rule.known && !f.ignored {
+		t.leave(f) // compressed before our time
+	}
 	if f.ignored {
 		return f
 	}
@@ -147,6 +152,9 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 // what was read of its original if it is a copy, or as the rule says. It leaves
 // the file unsettled where that cannot be told yet.
 func (t *Tailer) settle(f *file, now time.Time) error {
+	if f.gz {
+		return t.settleGz(f)
+	}
 	if err := t.heads.read(f.fh); err != nil {
 		return err
 	}
@@ -185,7 +193,7 @@ func (f *file) inLanes() bool { return f.rule.form != formPlain || f.join.Active
 
 // stand sets f at off.
 func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
-	pos, err := at(f.fh, off)
+	pos, err := at(f.src(), off)
 	if err != nil {
 		return err
 	}
@@ -204,7 +212,7 @@ func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
 func (t *Tailer) recall(f *file) *record {
 	var best *record
 	try := func(r *record) {
-		if r.used || !t.heads.fits(r.head) || r.off > f.size || best != nil && best.gen > r.gen {
+		if r.used || r.id == leftID || !t.heads.fits(r.head) || r.off > f.size || best != nil && best.gen > r.gen {
 			return
 		}
 		if n := len(r.edge); n > 0 {
@@ -363,6 +371,10 @@ func (t *Tailer) take(f *file, now time.Time) (more bool) {
 		return false
 	}
 	more, err := t.look(f, now)
+	if errors.Is(err, errPassing) {
+		f.eof = false
+		return true
+	}
 	if err != nil {
 		t.fail(f, err)
 		f.eof = true
@@ -388,8 +400,14 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 				return false, err
 			}
 			if info.Size() == f.size && info.ModTime().Equal(f.mtime) {
-				return false, nil
+				if f.lanes.pending() {
+					return false, t.atEnd(f, now)
+				}
+				return false, f.bad
 			}
+		}
+		if f.gz && t.inflating >= inflateMany {
+			return false, nil // its turn comes: the sweep asks again
 		}
 		if err := t.open(f, now); err != nil {
 			return false, err
@@ -401,6 +419,9 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 		}
 		if err := t.settle(f, now); err != nil {
 			return false, err
+		}
+		if f.ignored {
+			return false, nil
 		}
 		if !f.settled {
 			if f.gone && now.Sub(f.grown) >= grace {
@@ -442,10 +463,20 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 	return true, nil
 }
 
+// endGz lets go of a compressed file that was read to its end: it never grows.
+func (t *Tailer) endGz(f *file) error {
+	err := f.z.damage()
+	t.close(f)
+	if err != nil {
+		return t.damaged(f, err)
+	}
+	return nil
+}
+
 // turn gives one chunk of f to the open batch.
 func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 	out := t.taker(f, now)
-	o, err := turn(f.fh, &f.pos, t.buf[:f.pos.edgeN+t.chunk], out, t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	o, err := turn(f.src(), &f.pos, t.buf[:f.pos.edgeN+t.chunk], out, t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
 	t.put(f, out)
 	return o, err
 }
@@ -454,9 +485,9 @@ func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 func (t *Tailer) atEnd(f *file, now time.Time) error {
 	quiet := now.Sub(f.grown)
 	parted := f.gone || f.rotated
-	if f.pos.scan > f.pos.off && (parted && quiet >= grace || quiet >= partialAfter) {
+	if f.pos.scan > f.pos.off && (parted && quiet >= grace || quiet >= partialAfter || f.z != nil) {
 		out := t.taker(f, now)
-		err := rest(f.fh, &f.pos, out, t.cfg.maxLine(), &t.sum)
+		err := rest(f.src(), &f.pos, out, t.cfg.maxLine(), &t.sum)
 		t.put(f, out)
 		if err != nil {
 			return err
@@ -466,6 +497,8 @@ func (t *Tailer) atEnd(f *file, now time.Time) error {
 		t.flushLanes(f, now, parted && quiet >= grace || quiet >= partialAfter)
 	}
 	switch {
+	case f.z != nil:
+		return t.endGz(f)
 	case quiet < grace || !parted:
 	case f.gone:
 		t.leaving = append(t.leaving, f) // not before its lines are in the spool

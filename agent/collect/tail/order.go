@@ -72,18 +72,20 @@ func (t *Tailer) waits(f *file, now time.Time) bool {
 	if f.ignored || f.placed && f.after == nil {
 		return false
 	}
-	if f.fh == nil && !f.gone {
+	if f.fh == nil && !f.gone && !f.gz {
 		_ = t.open(f, now) // its own turn will tell why not
 	}
 	switch {
 	case !f.placed || f.held():
 		return true
-	case f.after.ignored || !f.after.settled || f.after.err.Load() != nil || f.fh == nil:
+	case f.after.ignored || !f.after.settled || f.after.err.Load() != nil || f.fh == nil && !f.gz:
 	case !f.asked:
 		// The older one was at its end at some time. Only what it holds now that
 		// this one has bytes is certainly all that comes first.
-		if info, err := f.fh.Stat(); err == nil && info.Size() == 0 {
-			return false // it still has to wait when it has bytes: see look
+		if f.fh != nil {
+			if info, err := f.fh.Stat(); err == nil && info.Size() == 0 {
+				return false // it still has to wait when it has bytes: see look
+			}
 		}
 		f.asked, f.after.eof = true, false
 		t.enqueue(f.after)
@@ -118,7 +120,7 @@ func byName(a, b *file) int {
 // rotationSuffix is what a rotation appended to a file's name: the 20261123 of
 // app.log-20261123.
 func rotationSuffix(p string) string {
-	name := path.Base(p)
+	name, _ := uncompressed(path.Base(p))
 	if root, ok := rotatedFrom(name); ok {
 		return name[len(root)+1:]
 	}
@@ -129,6 +131,8 @@ func rotationSuffix(p string) string {
 // written in the same tick: of numbers counted up (NAME.1, NAME.2) the higher is
 // the older, of dates the lower.
 func olderName(a, b string) int {
+	a, _ = uncompressed(a)
+	b, _ = uncompressed(b)
 	if len(path.Base(a)) == len(path.Base(b)) && len(b)-strings.LastIndexAny(b, ".-") > 4 {
 		return strings.Compare(a, b)
 	}

@@ -406,20 +406,18 @@ func TestAThousandRotations(t *testing.T) {
 	})
 	t.Run("kubelet", func(t *testing.T) {
 		h := newHost(t, File{Path: "*.log"}).start().looks(1)
-		w := &writer{host: h, name: "0.log"}
-		n := 0
-		var plain []string
-		w.storm(rng, rotations, func() {
-			n++
-			w.lines(1)
-			name := fmt.Sprintf("0.log.%s", time.Unix(int64(n), 0).UTC().Format("20060102-150405"))
-			w.rename("0.log", name)
-			if plain = append(plain, name); len(plain) > 3 { // the older ones are compressed; not before they could be read
-				w.looks(1)
-				w.write(plain[0]+".gz", "\x1f\x8b")
-				w.remove(plain[0])
-				plain = plain[1:]
+		k := &kubelet{writer: &writer{host: h, name: "0.log"}}
+		k.storm(rng, rotations, func() {
+			k.lines(1)
+			k.rotate()
+			if k.n > 4 {
+				_ = os.Remove(k.path(fmt.Sprintf("0.log.20261123-%06d.gz", k.n-4)))
 			}
+			if rng.IntN(20) == 0 {
+				h.stop()
+				h.start()
+			}
+			k.looks(rng.IntN(2))
 		})
 	})
 }

@@ -109,6 +109,7 @@ type Stats struct {
 	Truncations atomic.Int64
 	Vanished    atomic.Int64 // bytes of unfinished lines that a truncation took away
 	Missed      atomic.Int64 // files that were deleted while closed, because there were too many to keep open
+	Damaged     atomic.Int64 // compressed files that could not be inflated to their end
 	Failures    atomic.Int64 // looks that ended in an error
 	Snapshots   atomic.Int64
 }
@@ -129,21 +130,23 @@ type Tailer struct {
 	trouble [3]string         // guarded by mu: what troubles the whole, one text per cause
 
 	// All below belongs to Run.
-	find     *finder
-	families map[string]*family
-	unsure   map[*family]bool // those with files whose order is not certain
-	archive  archive
-	queue    []*file
-	leaving  []*file // to be dropped once their lines are in the spool
-	heads    heads
-	lastGen  int64
-	opened   int
-	budget   int // how many files may be open
-	swept    time.Time
-	scanned  time.Time
-	saved    time.Time
-	savedLen int
-	changed  bool // since the last snapshot
+	find      *finder
+	families  map[string]*family
+	unsure    map[*family]bool // those with files whose order is not certain
+	archive   archive
+	queue     []*file
+	leaving   []*file // to be dropped once their lines are in the spool
+	heads     heads
+	lastGen   int64
+	opened    int
+	inflating int   // compressed files that are open
+	since     int64 // Unix seconds: what is known of files was noted then, at the latest
+	budget    int   // how many files may be open
+	swept     time.Time
+	scanned   time.Time
+	saved     time.Time
+	savedLen  int
+	changed   bool // since the last snapshot
 
 	buf        []byte
 	chunk      int
@@ -233,14 +236,20 @@ func (t *Tailer) begin(ctx context.Context, now time.Time) error {
 	t.families, t.unsure, t.archive = map[string]*family{}, map[*family]bool{}, archive{}
 	t.queue, t.leaving, t.inBatch = nil, nil, nil
 	t.buf = make([]byte, edgeBytes+t.chunk)
-	t.opened, t.budget = 0, fdBudget()
+	t.opened, t.inflating, t.budget = 0, 0, fdBudget()
 	t.find = &finder{rules: t.cfg.rules(), dirs: map[string]*dir{}, byWatch: map[int]*dir{}}
 	for _, r := range t.find.rules {
 		r.known = slices.Contains(st.patterns, r.pattern)
 	}
+	t.since = 0
 	for _, r := range st.files {
-		t.archive.add(r)
+		if t.archive.add(r); !r.retired {
+			t.since = max(t.since, r.seen)
+		}
 		t.lastGen = max(t.lastGen, r.gen)
+	}
+	if t.since == 0 {
+		t.since = now.Unix()
 	}
 	t.newBatch()
 	w, err := openWatch(ctx)
@@ -325,6 +334,7 @@ func (t *Tailer) sweep(now time.Time) {
 		partial := f.pos.scan > f.pos.off || f.lanes.pending()
 		switch {
 		case f.ignored:
+		case f.bad != nil && f.fh == nil:
 		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
 			partial && now.Sub(f.grown) >= partialAfter, f.lanes.overdue(now, t.cfg.MultilineWait):
 			t.enqueue(f)
@@ -358,7 +368,7 @@ func (t *Tailer) pass(ctx context.Context, now time.Time, out collect.Sink) (mor
 		}
 	}
 	for _, f := range t.queue { // one that waits may go on if that changed in this pass
-		more = more || f.after != nil && (f.after.queued || !f.held())
+		more = more || f.after != nil && (f.after.queued && f.after.placed && f.after.after == nil || !f.held())
 	}
 	return more, t.flush(ctx, out)
 }
