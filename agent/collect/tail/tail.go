@@ -1,28 +1,15 @@
-// Package tail follows log files: plain ones by pattern, and those that a
-// container runtime writes under /var/log/pods. It takes every line once, in
-// order, through rotation, truncation, deletion, restarts and crashes.
+// Package tail follows log files: plain ones by pattern, those that a container
+// runtime writes under /var/log/pods, and Docker's own. It takes every line once,
+// in order, through rotation, truncation, deletion, restarts and crashes.
 //
 // The agent starts one Tailer; it hands batches of lines to its collect.Sink,
-// the hub, and asks the hub's Memory what the spool still holds of it.
+// the hub, asks the hub's Memory what the spool still holds of it, and the
+// Advisor, if there is one, what a pod wishes. logline says which lines belong
+// together.
 //
 // A file is its device, its inode, the fingerprint of its first up to 1 KiB
 // (which grows as a short file grows), and its generation, which a truncation
-// ends. What happens to files:
-//
-//   - Renamed: the open descriptor is read to its end, and let go once the file
-//     has not grown for 5 s. Files that a rotation between two looks made and
-//     renamed again are found by their names (app.log.1, app.log-20261123), read
-//     oldest first, and labelled as app.log.
-//   - Copied and truncated (copytruncate): what stood before the place we go on
-//     at is not there any more, so the file starts again as a new generation. The
-//     copy begins as its original did; it is read from where the original was
-//     left, so what was written between the last look and the truncation is not
-//     lost. NULs that a writer without O_APPEND leaves in front are dropped.
-//   - Deleted: read to its end through the open descriptor.
-//   - Replaced by a folder, a FIFO, a socket: refused, with a status. A FIFO is
-//     never opened. Permissions that vanish, errors of the disk: the status says
-//     so, and it is tried again each second; nothing else is held up.
-//   - Compressed (.gz and the like): not read.
+// ends. What happens to files, and what becomes of hostile ones: README.md.
 //
 // What always holds:
 //
@@ -32,19 +19,17 @@
 //     spool. What a reader of the spool sends twice is its own affair.
 //  2. A snapshot is written only between two Puts, after the spool was synced:
 //     it never knows more than the spool that survives a power cut.
-//  3. Nothing that a file contains or does makes memory grow: a line is cut at
-//     max_line, an unfinished one is read again from the file instead of kept.
-//  4. Files take turns of at most 256 KiB; a loud one delays no quiet one by more
+//  3. The files of a family (app.log and what it was rotated to) are read one
+//     after another, the oldest first. One is begun when no name changed during
+//     the scan that found it, or two scans saw the same names; and when the one
+//     before it was read to its end since it has bytes.
+//  4. What is pending in memory (pieces of lines, records of several lines) is at
+//     most max_line and 1000 lines per stream, and offsets stay before it. An
+//     unfinished line of a plain file is read again instead of kept.
+//  5. Files take turns of at most 256 KiB; a loud one delays no quiet one by more
 //     than one turn of each file.
-//  5. read == body + ends + framing + again + cut + holes (Stats), after every Put.
-//  6. Two lines of one stream never have the same time.
-//
-// Containers' records (TIME STREAM P|F TEXT) are joined per stream, across a
-// rotation too; a record that is none is taken as it is, and counted, and one
-// whose time does not fit 64 bits of nanoseconds gets the time of reading.
-//
-// Lines end at \n or \r\n. Bytes that are no UTF-8 become U+FFFD, NULs stay. A
-// last line without an end is taken when its file is let go, or after 30 s.
+//  6. read == body + ends + framing + again + cut + holes (Stats), after every Put.
+//  7. Two lines of one stream never have the same time.
 //
 // Memory and goroutines: Run works in the caller's goroutine alone, reading,
 // splitting and putting in turn, so a Put that blocks stops the reading, and that
@@ -55,13 +40,14 @@
 // What remains: a copy of a file shorter than 256 bytes that grew between the
 // copying and the truncation is read twice; above the budget of descriptors (half
 // of what the process may open) a file that is written and deleted while it is
-// closed is lost, and counted as missed.
+// closed is lost, and counted as missed; a truncation ends a record of several
+// lines.
 //
-// The package does not parse lines, join those of a stack trace, read compressed
-// files, or know pods beyond what the path says: the hub and package kube do. A
-// file system that hangs in a read holds up all files: mount it soft. While a
-// Put blocks, files that are rotated away and deleted by their owner are lost,
-// as far as they were not open.
+// The package does not parse lines: it names the parser on the stream, and the
+// hub parses. It reads no compressed files but those of gzip that a rotation
+// made. A file system that hangs in a read holds up all files: mount it soft.
+// While a Put blocks, files that are rotated away and deleted by their owner are
+// lost, as far as they were not open.
 package tail
 
 import (
