@@ -18,7 +18,7 @@ type Config struct {
 	Objects           string        `yaml:"objects"`            // state of the cluster's objects: leader | off
 	Events            string        `yaml:"events"`             // leader | off
 	APIServer         bool          `yaml:"api_server"`         // health and metrics of the API server, by the leader
-	Cardinality       string        `yaml:"cardinality"`        // what enrichment adds: low: namespace, workload, container, image, service | orchestrator: and pod, replica set, job | high: and pod UID, container and image id
+	Cardinality       string        `yaml:"cardinality"`        // what enrichment adds: low: workload, image, service | orchestrator: and pod, replica set, job | high: and UIDs, ids
 	Labels            []string      `yaml:"labels"`             // keys of labels to take over from pods and objects; * at the end for all that begin so
 	Annotations       []string      `yaml:"annotations"`        // keys of annotations, likewise
 	Exclude           []string      `yaml:"exclude"`            // resources to leave alone, by their plural: replicasets
@@ -49,8 +49,8 @@ func Default() Config {
 	}
 }
 
-// name is what Kubernetes accepts as a name, an RFC 1123 label.
-var name = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+// nameForm is what Kubernetes accepts as a name, an RFC 1123 label.
+var nameForm = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 
 // Check returns all complaints, joined.
 func (c Config) Check() error {
@@ -74,10 +74,10 @@ func (c Config) Check() error {
 	if c.Keep < 0 || c.Keep > time.Hour {
 		bad("keep: must be between 0s and 1h")
 	}
-	if !name.MatchString(c.LeaseName) {
+	if !nameForm.MatchString(c.LeaseName) {
 		bad("lease_name: %q is no name for a lease: small letters, digits and -", c.LeaseName)
 	}
-	if c.LeaseNamespace != "" && !name.MatchString(c.LeaseNamespace) {
+	if c.LeaseNamespace != "" && !nameForm.MatchString(c.LeaseNamespace) {
 		bad("lease_namespace: %q is no namespace", c.LeaseNamespace)
 	}
 	if c.QPS < 1 || c.QPS > 1000 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,6 +67,8 @@ type stream struct {
 	items   []corev1.Event // in the order of their versions
 	expired int            // versions up to this one are forgotten
 	lists   int
+	paged   bool // the list has a page of one event, and one of all others
+	broken  bool // whose second page cannot be had, once
 	watches []chan watch.Event
 }
 
@@ -99,17 +102,27 @@ func (s *stream) expire() {
 	}
 }
 
-func (s *stream) List(context.Context, metav1.ListOptions) (*corev1.EventList, error) {
+func (s *stream) List(_ context.Context, o metav1.ListOptions) (*corev1.EventList, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if o.Continue != "" && s.broken {
+		s.broken = false
+		return nil, apierrors.NewInternalError(errors.New("a page is lost"))
+	}
 	s.lists++
 	last := map[types.UID]corev1.Event{}
 	for _, e := range s.items {
 		last[e.UID] = e
 	}
 	l := &corev1.EventList{ListMeta: metav1.ListMeta{ResourceVersion: fmt.Sprint(len(s.items))}}
-	for _, e := range last {
-		l.Items = append(l.Items, e)
+	for _, uid := range slices.Sorted(maps.Keys(last)) {
+		l.Items = append(l.Items, last[uid])
+	}
+	switch {
+	case s.paged && o.Continue == "":
+		l.Items, l.Continue = l.Items[:1], "more"
+	case s.paged:
+		l.Items = l.Items[1:]
 	}
 	return l, nil
 }
@@ -308,6 +321,20 @@ func TestAClockThatIsAheadHidesNoEvents(t *testing.T) {
 		if got := b.out.ids(); !slices.Contains(got, "b-1") {
 			t.Errorf("only %v", got)
 		}
+	})
+}
+
+// Pages come by name: the newest event of all may be on the first.
+func TestAListThatBreaksOffLosesNoEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stream{paged: true, broken: true}
+		s.add("a", 1, time.Now())
+		s.add("b", 1, time.Now().Add(-30*time.Minute))
+		a := start(t, s, t.TempDir(), "one", eventMark{newest: time.Now().Add(-time.Hour).UnixMilli()}.String(), "two")
+		defer a.stop()
+		wantIDs(t, "the first page", a, "a-1")
+		time.Sleep(time.Minute)
+		wantIDs(t, "the second, when it can be had", a, "b-1")
 	})
 }
 

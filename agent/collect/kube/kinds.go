@@ -71,7 +71,9 @@ func kinds(c Config) []kind {
 		of("", "resourcequotas", func(c *clients) lister[*corev1.ResourceQuotaList] { return c.core.ResourceQuotas("") }, resourceQuota),
 		of("", "limitranges", func(c *clients) lister[*corev1.LimitRangeList] { return c.core.LimitRanges("") }, limitRange),
 		of("", "serviceaccounts", func(c *clients) lister[*corev1.ServiceAccountList] { return c.core.ServiceAccounts("") }, serviceAccount),
-		of("", "replicationcontrollers", func(c *clients) lister[*corev1.ReplicationControllerList] { return c.core.ReplicationControllers("") }, replicationController),
+		of("", "replicationcontrollers", func(c *clients) lister[*corev1.ReplicationControllerList] {
+			return c.core.ReplicationControllers("")
+		}, replicationController),
 		of("apps", "deployments", func(c *clients) lister[*appsv1.DeploymentList] { return c.apps.Deployments("") }, deployment),
 		of("apps", "replicasets", func(c *clients) lister[*appsv1.ReplicaSetList] { return c.apps.ReplicaSets("") }, replicaset),
 		of("apps", "daemonsets", func(c *clients) lister[*appsv1.DaemonSetList] { return c.apps.DaemonSets("") }, daemonset),
@@ -83,7 +85,9 @@ func kinds(c Config) []kind {
 		}, autoscaler),
 		of("discovery.k8s.io", "endpointslices", func(c *clients) lister[*discoveryv1.EndpointSliceList] { return c.discovery.EndpointSlices("") }, endpointSlice),
 		of("networking.k8s.io", "ingresses", func(c *clients) lister[*networkingv1.IngressList] { return c.networking.Ingresses("") }, ingress),
-		of("policy", "poddisruptionbudgets", func(c *clients) lister[*policyv1.PodDisruptionBudgetList] { return c.policy.PodDisruptionBudgets("") }, disruptionBudget),
+		of("policy", "poddisruptionbudgets", func(c *clients) lister[*policyv1.PodDisruptionBudgetList] {
+			return c.policy.PodDisruptionBudgets("")
+		}, disruptionBudget),
 		of("storage.k8s.io", "storageclasses", func(c *clients) lister[*storagev1.StorageClassList] { return c.storage.StorageClasses() }, storageClass),
 	}
 	if c.Secrets {

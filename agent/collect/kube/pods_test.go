@@ -14,7 +14,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/signal"
 )
 
-// text is a label set in the readable notation.
+// labelText is a label set as one reads it.
 func labelText(set string) string {
 	var parts []string
 	for k, v := range signal.Walk(set) {
@@ -119,7 +119,9 @@ func TestCardinalityLevels(t *testing.T) {
 			c.Cardinality, c.Labels, c.Annotations = level, []string{"team"}, []string{"owner"}
 		}, aPod)
 		got := p.Labels(signal.Labels(signal.LabelContainerID, "c2"))
-		for k := range strings.FieldsSeq(with + " k8s.namespace.name k8s.container.name k8s.deployment.name service.name container.image.name k8s.pod.label.team k8s.pod.annotation.owner") {
+		const always = " k8s.namespace.name k8s.container.name k8s.deployment.name service.name container.image.name " +
+			"k8s.pod.label.team k8s.pod.annotation.owner"
+		for k := range strings.FieldsSeq(with + always) {
 			if signal.Lookup(got, k) == "" {
 				t.Errorf("%s: no %s", level, k)
 			}
@@ -138,7 +140,8 @@ func TestCardinalityLevels(t *testing.T) {
 func TestWorkloads(t *testing.T) {
 	f := func(kind, owner, labels, want string) {
 		t.Helper()
-		o := object[*corev1.Pod](t, fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {%s}, ownerReferences: [{apiVersion: v1, kind: %s, name: %s, uid: u, controller: true}]}", labels, kind, owner))
+		o := object[*corev1.Pod](t, fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: p, labels: {%s}, "+
+			"ownerReferences: [{apiVersion: v1, kind: %s, name: %s, uid: u, controller: true}]}", labels, kind, owner))
 		if got := labelText(signal.Labels(namer{level: orchestrator}.workload(o)...)); got != want {
 			t.Errorf("%s %s:\ngot  %s\nwant %s", kind, owner, got, want)
 		}
@@ -290,11 +293,27 @@ func TestContainersOfAPodAreBounded(t *testing.T) {
 }
 
 func TestAStaticPodIsKnownByTheKubeletsUID(t *testing.T) {
-	p := podsWith(t, nil, "apiVersion: v1\nkind: Pod\nmetadata: {name: etcd-n1, namespace: kube-system, uid: mirror, annotations: {kubernetes.io/config.hash: static}}\nspec: {containers: [{name: etcd, image: etcd}]}")
+	const manifest = `
+apiVersion: v1
+kind: Pod
+metadata: {name: etcd-n1, namespace: kube-system, uid: mirror, annotations: {kubernetes.io/config.hash: static}}
+spec: {containers: [{name: etcd, image: etcd}]}`
+	p := podsWith(t, nil, manifest)
 	for _, uid := range []string{"mirror", "static"} {
 		if p.Labels(signal.Labels(signal.LabelPodUID, uid)) == "" {
 			t.Errorf("%s is not known", uid)
 		}
+	}
+	// Its mirror in the API is made anew, and the first one's place is taken.
+	next := object[*corev1.Pod](t, manifest)
+	next.UID = "mirror2"
+	if err := p.Replace([]any{next}, "2"); err != nil {
+		t.Fatal(err)
+	}
+	p.k.conf.Keep = 0
+	state(t, p)
+	if p.Labels(signal.Labels(signal.LabelPodUID, "static")) == "" || p.Labels(signal.Labels(signal.LabelPodUID, "mirror")) != "" {
+		t.Error("after its mirror was made anew the wrong one is known")
 	}
 }
 
@@ -326,7 +345,8 @@ func TestLogAdvice(t *testing.T) {
 	f(a{"fluentbit.io/parser": "nginx"}, LogAdvice{Parse: "nginx"})
 	f(a{"fluentbit.io/parser": "nginx", "causeway.dev/parse": "json"}, LogAdvice{Parse: "json"})
 	f(a{"ad.datadoghq.com/app.logs_exclude": "true"}, LogAdvice{Skip: true})
-	f(a{"ad.datadoghq.com/app.logs": `[{"source":"java","service":"pay","log_processing_rules":[{"type":"exclude_at_match","pattern":"x"},{"type":"multi_line","name":"n","pattern":"\\d{4}-"}]}]`},
+	f(a{"ad.datadoghq.com/app.logs": `[{"source":"java","service":"pay","log_processing_rules":[
+		{"type":"exclude_at_match","pattern":"x"},{"type":"multi_line","name":"n","pattern":"\\d{4}-"}]}]`},
 		LogAdvice{Source: "java", Service: "pay", Multiline: `\d{4}-`})
 	f(a{"ad.datadoghq.com/app.logs": `{"no":"list"}`}, LogAdvice{})
 	f(a{"ad.datadoghq.com/app.logs": `[]`}, LogAdvice{})
