@@ -1,10 +1,6 @@
 package prom
 
-import (
-	"strings"
-
-	"github.com/causeway-agent/causeway/agent/signal"
-)
+import "strings"
 
 // sort is the type of a metric family, as the page declares it.
 type sort uint8
@@ -115,35 +111,4 @@ func units(word string) string {
 func unitOf(name string) string {
 	name = strings.TrimSuffix(name, "_total")
 	return units(name[strings.LastIndexByte(name, '_')+1:])
-}
-
-// target labels and those of a page meet here.
-
-// exported is put before a page's label that the target has too. It is
-// Prometheus' own word for it.
-const exported = "exported_"
-
-// merge returns the label set of a series: the pairs of the page and the flat
-// set of the target. Of a key that both have the target's counts, and the
-// page's is kept under another name; with honor it is the page's that counts.
-func merge(target string, pairs []pair, honor bool) string {
-	set := make([]byte, 0, len(target)+128)
-	for _, p := range pairs {
-		name := p.name
-		for !honor && name != "" && has(target, name) {
-			name = exported + name
-		}
-		set = signal.AppendLabel(set, name, p.value)
-	}
-	own := signal.Sorted(string(set))
-	return signal.Merge(target, own)
-}
-
-func has(set, key string) bool {
-	for k := range signal.Walk(set) {
-		if k >= key {
-			return k == key
-		}
-	}
-	return false
 }

@@ -3,7 +3,9 @@ package prom
 import (
 	"hash/maphash"
 	"math"
+	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
@@ -13,7 +15,8 @@ import (
 
 // What is done once for each series: here nothing needs to be fast.
 
-// learn makes the cell of a series that is not known.
+// learn makes the cell of a series that is not known. It keeps none of the
+// strings it is given, which may lie in the page.
 func (p *page) learn(raw []byte, name string, pairs []pair) *cell {
 	f, base, suffix := familyOf(p.families, name)
 	c := p.newCell(raw)
@@ -122,7 +125,7 @@ func partOf(suffix, label, ending string, r role) (role, string) {
 func cutPart(pairs []pair, label string) (v float64, rest []pair, ok bool) {
 	for i, l := range pairs {
 		if l.name == label {
-			v, err := parseFloat([]byte(l.value))
+			v, err := parseFloat(unsafe.Slice(unsafe.StringData(l.value), len(l.value)))
 			if err != nil || math.IsNaN(v) {
 				return 0, pairs, false
 			}
@@ -133,10 +136,44 @@ func cutPart(pairs []pair, label string) (v float64, rest []pair, ok bool) {
 	return 0, pairs, false
 }
 
+// exported is put before a page's label that the target has too. It is
+// Prometheus' own word for it.
+const exported = "exported_"
+
+// merge returns the label set of a series: the pairs of the page and the flat
+// set of the target. Of a key that both have the target's counts, and the
+// page's is kept under another name; with honor it is the page's that counts.
+// The set is valid until the next call; Intern makes a copy.
+func (p *page) merge(pairs []pair) string {
+	for i := range pairs {
+		for !p.honor && has(p.labels, pairs[i].name) {
+			pairs[i].name = exported + pairs[i].name
+		}
+	}
+	slices.SortStableFunc(pairs, func(a, b pair) int { return strings.Compare(a.name, b.name) })
+	p.flat = p.flat[:0]
+	for i, l := range pairs {
+		if i+1 == len(pairs) || pairs[i+1].name != l.name {
+			p.flat = signal.AppendLabel(p.flat, l.name, l.value)
+		}
+	}
+	p.set = signal.AppendMerge(p.set[:0], p.labels, view(p.flat))
+	return view(p.set)
+}
+
+func has(set, key string) bool {
+	for k := range signal.Walk(set) {
+		if k >= key {
+			return k == key
+		}
+	}
+	return false
+}
+
 // relabel returns labels and name of a series as the rules leave them. The
 // rules see each line by the name and labels it has in the page.
 func (p *page) relabel(name, suffix, part string, bound float64, pairs []pair, folded bool) (set, as string, keep bool) {
-	set = merge(p.labels, pairs, p.honor)
+	set = p.merge(pairs)
 	if len(p.rules) == 0 {
 		return set, name, true
 	}

@@ -73,6 +73,8 @@ type page struct {
 	format   string // of the pages so far
 	pairs    []pair // scratch
 	key      []byte // scratch
+	flat     []byte // scratch: the page's labels of one series
+	set      []byte // scratch: all its labels
 	builder  *labels.Builder
 
 	// Of the page being read.

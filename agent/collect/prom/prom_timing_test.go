@@ -92,6 +92,25 @@ func BenchmarkPage(b *testing.B) {
 	b.ReportMetric(float64(len(page))/float64(p.tally.Samples), "B/sample")
 }
 
+// BenchmarkFirstPage reads 100,000 samples of which none is known yet.
+func BenchmarkFirstPage(b *testing.B) {
+	text := generated(100_000, 0)
+	buf := make([]byte, firstBuffer)
+	b.ReportAllocs()
+	used, samples := cpu(), 0
+	for b.Loop() {
+		p := newPage(&spec{maxSamples: 1 << 30, labels: "\x03env\x04prod"}, nil)
+		p.begin(1)
+		p.speak("text")
+		if _, err := p.readText(bytes.NewReader(text), false, buf); err != nil {
+			b.Fatal(err)
+		}
+		p.end()
+		samples = p.tally.Samples
+	}
+	b.ReportMetric((cpu()-used)/float64(b.N)/float64(samples)*1e6, "cpu-s/Msample")
+}
+
 // discard is a Sink that keeps nothing.
 type discard struct{ items int }
 

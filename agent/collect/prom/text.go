@@ -213,11 +213,12 @@ func quotedEnd(b []byte) int {
 // pair is one label as the page has it.
 type pair struct{ name, value string }
 
-// parseSeries splits what scanSeries found. Labels are appended to pairs in the
+// parseSeries splits what scanSeries found into strings that lie in it, where
+// they hold no escape. Labels are appended to pairs in the
 // page's order, without those that are empty: to Prometheus they are not there.
 func parseSeries(b []byte, pairs []pair) (name string, _ []pair, err error) {
 	i := nameEnd(b)
-	name = string(b[:i])
+	name = view(b[:i])
 	named := i > 0
 	b = bytes.TrimLeft(b[i:], " \t")
 	if len(b) == 0 {
@@ -244,7 +245,7 @@ func parseSeries(b []byte, pairs []pair) (name string, _ []pair, err error) {
 			if n == 0 {
 				return "", nil, errLabels
 			}
-			key, b = string(b[:n]), b[n:]
+			key, b = view(b[:n]), b[n:]
 		}
 		if b = bytes.TrimLeft(b, " \t"); len(b) == 0 {
 			return "", nil, errLabels
@@ -289,10 +290,11 @@ func parseSeries(b []byte, pairs []pair) (name string, _ []pair, err error) {
 	return name, pairs, nil
 }
 
-// unescape copies quoted text. A backslash before anything but \, " and n stays.
+// unescape returns quoted text, a view of p if it holds no escape. A backslash
+// before anything but \, " and n stays.
 func unescape(p []byte) string {
 	if bytes.IndexByte(p, '\\') < 0 {
-		return string(p)
+		return view(p)
 	}
 	dst := make([]byte, 0, len(p))
 	for i := 0; i < len(p); i++ {
