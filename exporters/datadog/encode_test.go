@@ -126,7 +126,7 @@ func TestLabels(t *testing.T) {
 	f := func(want string, pairs ...string) {
 		t.Helper()
 		g := tagger{shut: ",", own: ownTags([]string{"env:test", "team:x"})}
-		got := strings.TrimSuffix(string(g.append(nil, signal.Labels(pairs...), "", false)), ",team:x,")
+		got := strings.TrimSuffix(string(g.append(nil, signal.Labels(pairs...), style{})), ",team:x,")
 		if got != want {
 			t.Errorf("%q gave\n%s, want\n%s", pairs, got, want)
 		}
@@ -164,7 +164,7 @@ func TestLabels(t *testing.T) {
 	for i := range 150 {
 		pairs = append(pairs, "k"+strings.Repeat("x", i), "v")
 	}
-	if got := strings.Count(string(many.append(nil, signal.Labels(pairs...), "", false)), ","); got != 100 {
+	if got := strings.Count(string(many.append(nil, signal.Labels(pairs...), style{})), ","); got != 100 {
 		t.Errorf("%d tags", got)
 	}
 }

@@ -42,7 +42,12 @@ func (e *events) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, n
 
 // event appends one event.
 func (e *events) event(dst []byte, ev *signal.EventItem) []byte {
-	title, text := ev.Title, ev.Text
+	title, text, key := ev.Title, ev.Text, ev.ID
+	st := style{}
+	if uid := signal.Lookup(ev.Labels, signal.LabelObjectUID); uid != "" {
+		// As the kubernetes_apiserver check has it: events of an object are one story.
+		title, key, st.add = objectTitle(ev), "kubernetes_apiserver:"+uid, "orchestrator:kubernetes"
+	}
 	if title == "" {
 		title = text
 	}
@@ -60,8 +65,8 @@ func (e *events) event(dst []byte, ev *signal.EventItem) []byte {
 	if host := signal.Lookup(ev.Labels, signal.LabelHost); host != "" {
 		dst, _ = appendUpTo(append(dst, `,"host":`...), host, mostHost+2)
 	}
-	if ev.ID != "" {
-		dst, _ = appendUpTo(append(dst, `,"aggregation_key":`...), ev.ID, mostKey+2)
+	if key != "" {
+		dst, _ = appendUpTo(append(dst, `,"aggregation_key":`...), key, mostKey+2)
 	}
 	if ev.Source != "" {
 		dst, _ = appendUpTo(append(dst, `,"source_type_name":`...), ev.Source, mostKey+2)
@@ -74,7 +79,20 @@ func (e *events) event(dst []byte, ev *signal.EventItem) []byte {
 		alert = "warning"
 	}
 	dst = append(append(append(dst, `,"alert_type":"`...), alert...), '"')
-	return append(e.list(dst, ev.Labels), '}')
+	return append(e.list(dst, ev.Labels, st), '}')
+}
+
+// objectTitle is the title that Datadog's agent gives an event of a Kubernetes
+// object: Pod default/web-1: BackOff.
+func objectTitle(ev *signal.EventItem) string {
+	kind, name, reason := signal.Lookup(ev.Labels, signal.LabelObjectKind), signal.Lookup(ev.Labels, signal.LabelObjectName), signal.Lookup(ev.Labels, signal.LabelEventReason)
+	if kind == "" || name == "" || reason == "" {
+		return ev.Title
+	}
+	if ns := signal.Lookup(ev.Labels, signal.LabelNamespace); ns != "" {
+		name = ns + "/" + name
+	}
+	return kind + " " + name + ": " + reason
 }
 
 // checks appends the service checks from lo on that are of the same second.
@@ -106,7 +124,7 @@ func (e *events) checks(dst []byte, b *signal.Batch, lo, hi, skipped int) (body 
 		if message != "" {
 			dst, _ = appendUpTo(append(dst, `,"message":`...), message, mostText)
 		}
-		dst = append(e.list(dst, ev.Labels), '}')
+		dst = append(e.list(dst, ev.Labels, style{}), '}')
 		open = `,{"timestamp":`
 	}
 	return append(dst, ']'), next, skipped
@@ -114,10 +132,10 @@ func (e *events) checks(dst []byte, b *signal.Batch, lo, hi, skipped int) (body 
 
 // list appends the labels as a field of tags, which check_run wants even if
 // there are none.
-func (e *events) list(dst []byte, labels string) []byte {
+func (e *events) list(dst []byte, labels string, st style) []byte {
 	dst = append(dst, `,"tags":[`...)
 	none := len(dst)
-	if dst = e.tags.append(dst, labels, "", false); len(dst) > none {
+	if dst = e.tags.append(dst, labels, st); len(dst) > none {
 		dst = dst[:len(dst)-1]
 	}
 	return append(dst, ']')

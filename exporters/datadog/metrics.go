@@ -19,10 +19,15 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 		w.desc, w.time = s.Series.Desc(), s.Time
 		before := len(w.dst)
 		known, told := false, false
+		key, is := "", "" // of the label looked up last
 		rows := e.rows[w.desc.Name]
 		for j := range rows {
-			switch r := &rows[j]; {
-			case !r.applies(&w.desc):
+			r := &rows[j]
+			if r.key != key {
+				key, is = r.key, signal.Lookup(w.desc.Labels, r.key)
+			}
+			switch {
+			case !r.applies(&w.desc, is) || r.where.metric != "" && !r.stands(b, i, &w.desc):
 			case r.to == "":
 				known, told = true, true
 			default:
@@ -44,16 +49,25 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 	return append(w.dst, '}'), hi, skipped
 }
 
-// applies reports whether the row is for a series of this kind.
-func (r *row) applies(d *signal.Desc) bool {
+// applies reports whether the row is for a series of this kind, whose label
+// r.key is is.
+func (r *row) applies(d *signal.Desc, is string) bool {
 	switch {
-	case r.how == level && d.Type != signal.Gauge && d.Type != signal.Counter,
-		r.how != level && d.Type != signal.Counter && d.Type != signal.Delta:
+	case r.how < rate && d.Type != signal.Gauge && d.Type != signal.Counter,
+		r.how >= rate && d.Type != signal.Counter && d.Type != signal.Delta:
 		return false
-	case r.key != "" && signal.Lookup(d.Labels, r.key) != r.is:
+	case is != r.is && r.is != every:
+		return false
+	case r.also[0] != "" && signal.Lookup(d.Labels, r.also[0]) != r.also[1]:
 		return false
 	}
-	return !r.pods || signal.Lookup(d.Labels, signal.LabelPod) != ""
+	return r.has == "" || signal.Lookup(d.Labels, r.has) != ""
+}
+
+// stands reports whether what the row asks for stands beside sample i.
+func (r *row) stands(b *signal.Batch, i int, d *signal.Desc) bool {
+	other := sibling(b, i, d, [2]string{r.key, r.where.key}, term{r.where.metric, r.where.is})
+	return other != nil && other.Value == 1
 }
 
 // increase returns by how much a counter or delta grew, and in how many
@@ -74,20 +88,10 @@ func increase(s *signal.Sample, typ signal.Type) (v float64, ms int64, ok bool) 
 // row appends the series that row r makes of sample i, if there is a value.
 func (w *writer) row(b *signal.Batch, i int, r *row) {
 	s := &b.Samples[i]
-	number := func(s *signal.Sample) (float64, bool) {
-		if r.how == level {
-			return s.Value, true
-		}
-		v, _, ok := increase(s, w.desc.Type)
-		return v, ok
+	if r.only == ones && s.Value != 1 || r.only == zeros && s.Value != 0 {
+		return
 	}
-	v, ok := number(s)
-	for _, is := range r.plus {
-		if other := sibling(b, i, &w.desc, r.key, term{w.desc.Name, is}); other != nil && ok {
-			more, _ := number(other)
-			v += more
-		}
-	}
+	v, ok := w.number(b, i, r)
 	_, ms, _ := increase(s, w.desc.Type)
 	if r.how == rate {
 		v, ok = v*1000/float64(ms), ok && ms > 0
@@ -95,11 +99,11 @@ func (w *writer) row(b *signal.Batch, i int, r *row) {
 	if len(r.per) > 0 {
 		whole := 0.0
 		for _, t := range r.per {
-			other := sibling(b, i, &w.desc, r.key, t)
+			other := sibling(b, i, &w.desc, [2]string{r.key, r.key}, t)
 			if other == nil {
 				return
 			}
-			part, _ := number(other)
+			part, _ := r.reading(other, w.desc.Type)
 			whole += part
 		}
 		switch {
@@ -120,10 +124,67 @@ func (w *writer) row(b *signal.Batch, i int, r *row) {
 	} else {
 		ms = 0
 	}
+	start := len(w.dst)
 	w.dst = append(append(w.dst, `{"metric":"`...), r.to...)
+	if r.word != "" && !w.word(r, start+len(`{"metric":"`)) {
+		w.dst = w.dst[:start]
+		return
+	}
 	w.head("", typ, ms)
 	w.value(s.Time, v*r.scale, r.scale != 1 || r.how != level || len(r.per) > 0)
-	w.end(r.key, r.nic)
+	st := style{skip: [2]string{r.key, r.also[0]}, add: r.add, nic: r.nic, kube: r.kube}
+	if r.keep {
+		st.skip[0] = ""
+	}
+	w.end(st)
+}
+
+// reading returns the number of s that r is about.
+func (r *row) reading(s *signal.Sample, typ signal.Type) (float64, bool) {
+	if r.how < rate {
+		return s.Value, true
+	}
+	v, _, ok := increase(s, typ)
+	return v, ok
+}
+
+// number returns what r makes of sample i and those that belong to it.
+func (w *writer) number(b *signal.Batch, i int, r *row) (v float64, ok bool) {
+	s := &b.Samples[i]
+	v, ok = r.reading(s, w.desc.Type)
+	switch r.how {
+	case one:
+		v = 1
+	case age:
+		end := float64(floorDiv(s.Time, 1000))
+		if r.until != "" {
+			if other := sibling(b, i, &w.desc, [2]string{}, term{r.until, ""}); other != nil {
+				end = other.Value
+			}
+		}
+		v = end - v
+	}
+	for _, is := range r.plus {
+		if other := sibling(b, i, &w.desc, [2]string{r.key, r.key}, term{w.desc.Name, is}); other != nil && ok {
+			more, _ := r.reading(other, w.desc.Type)
+			v += more
+		}
+	}
+	return v, ok
+}
+
+// word appends the value of r.word to a name that begins at at, and r.tail. It
+// reports whether there is such a value.
+func (w *writer) word(r *row, at int) bool {
+	from := len(w.dst)
+	if w.dst = appendName(w.dst, signal.Lookup(w.desc.Labels, r.word)); len(w.dst) == from {
+		return false
+	}
+	if most := at + mostName - len(r.tail); len(w.dst) > most {
+		w.dst = w.dst[:most]
+	}
+	w.dst = append(w.dst, r.tail...)
+	return true
 }
 
 // Samplers put what belongs together side by side: this far we look for it. The
@@ -135,9 +196,9 @@ const (
 )
 
 // sibling returns the sample of t beside sample i, whose description is d: of
-// the same time, with the same labels but for key, which has t's value. nil if
-// there is none.
-func sibling(b *signal.Batch, i int, d *signal.Desc, key string, t term) *signal.Sample {
+// the same time, with the same labels but for keys, of which the second has
+// t's value. nil if there is none.
+func sibling(b *signal.Batch, i int, d *signal.Desc, keys [2]string, t term) *signal.Sample {
 	reach := near
 	if t.metric == signal.SystemCPULogicalCount {
 		reach = far
@@ -157,8 +218,8 @@ func sibling(b *signal.Batch, i int, d *signal.Desc, key string, t term) *signal
 				continue
 			}
 			other := b.Samples[j].Series.Desc()
-			if other.Name == t.metric && other.Type == d.Type && sameBut(d.Labels, other.Labels, key) &&
-				(key == "" || signal.Lookup(other.Labels, key) == t.is) {
+			if other.Name == t.metric && other.Type == d.Type && sameBut(d.Labels, other.Labels, keys) &&
+				(keys[1] == "" || signal.Lookup(other.Labels, keys[1]) == t.is) {
 				return &b.Samples[j]
 			}
 		}
@@ -166,19 +227,19 @@ func sibling(b *signal.Batch, i int, d *signal.Desc, key string, t term) *signal
 	return nil
 }
 
-// sameBut reports whether two label sets are the same but for one key.
-func sameBut(a, b, key string) bool {
+// sameBut reports whether two label sets are the same but for two keys.
+func sameBut(a, b string, keys [2]string) bool {
 	if a == b {
 		return true
 	}
 	for {
 		ak, av, arest, aok := signal.NextLabel(a)
-		if aok && ak == key {
+		if aok && (ak == keys[0] || ak == keys[1]) {
 			a = arest
 			continue
 		}
 		bk, bv, brest, bok := signal.NextLabel(b)
-		if bok && bk == key {
+		if bok && (bk == keys[0] || bk == keys[1]) {
 			b = brest
 			continue
 		}
@@ -235,8 +296,7 @@ type writer struct {
 	// What was written last behind a point: where, and what for.
 	tail   [2]int
 	labels string
-	skip   string
-	nic    bool
+	style  style
 }
 
 // one appends a series of the metric's own name, with suffix behind it.
@@ -263,7 +323,7 @@ func (w *writer) one(suffix string, typ byte, ms int64, v float64) {
 	}
 	w.head(unit, typ, ms)
 	w.value(w.time, v, suffix != "")
-	w.end("", false)
+	w.end(style{})
 }
 
 // head appends what stands between name and point. An interval in milliseconds
@@ -292,15 +352,15 @@ func (w *writer) value(ms int64, v float64, rounded bool) {
 
 // end appends tags and host. Samples in succession mostly have those of the
 // one before: then they are copied.
-func (w *writer) end(skip string, nic bool) {
-	if w.tail[1] != 0 && w.labels == w.desc.Labels && w.skip == skip && w.nic == nic {
+func (w *writer) end(st style) {
+	if w.tail[1] != 0 && w.labels == w.desc.Labels && w.style == st {
 		w.dst = append(w.dst, w.dst[w.tail[0]:w.tail[1]]...)
 		return
 	}
 	w.tail[0] = len(w.dst)
 	w.dst = append(w.dst, `}],"tags":[`...)
 	none := len(w.dst)
-	if w.dst = w.tags.append(w.dst, w.desc.Labels, skip, nic); len(w.dst) > none {
+	if w.dst = w.tags.append(w.dst, w.desc.Labels, st); len(w.dst) > none {
 		w.dst = w.dst[:len(w.dst)-1]
 	}
 	w.dst = append(w.dst, ']')
@@ -310,7 +370,7 @@ func (w *writer) end(skip string, nic bool) {
 		w.dst = append(w.dst, `}]`...)
 	}
 	w.dst = append(w.dst, `},`...)
-	w.tail[1], w.labels, w.skip, w.nic = len(w.dst), w.desc.Labels, skip, nic
+	w.tail[1], w.labels, w.style = len(w.dst), w.desc.Labels, st
 }
 
 // floorDiv divides by b > 0, rounding down below zero, too.

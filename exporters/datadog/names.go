@@ -1,37 +1,69 @@
 package datadog
 
-import "github.com/causeway-agent/causeway/agent/signal"
+import (
+	"strings"
+
+	"github.com/causeway-agent/causeway/agent/signal"
+)
 
 // how says which of a sample's numbers a row sends.
 type how uint8
 
 const (
 	level how = iota // the reading itself, as a gauge
+	age              // the seconds since the moment that the reading is, as a gauge
+	one              // 1, as a gauge: its tags say the rest
 	rate             // the increase per second, as a gauge: so do Datadog's own checks
 	count            // the increase, as a count over its interval
 )
 
+// only says which readings a row sends; of others it sends nothing.
+type only uint8
+
+const (
+	all only = iota
+	ones
+	zeros
+)
+
+// every as row.is stands for each value of row.key, and for none.
+const every = "*"
+
 // row says what one metric of ours is called at Datadog. A metric may have
 // several rows, and each that applies sends a series. What no row applies to
-// keeps its own name (see ownName).
+// keeps its own name (see writer.own).
 type row struct {
-	from string // our name
-	key  string // applies only to series with this label; it is no tag then
-	is   string // and only where it has this value
+	from  string    // our name
+	key   string    // applies only to series with this label; it is no tag then, unless keep
+	is    string    // and only where it has this value
+	also  [2]string // and only where this label has this value; it is no tag either
+	has   string    // and only where this label is there
+	where state     // and only beside this
+	only  only
 
 	to    string // Datadog's name; "" if the value is part of another row's
+	word  string // a label whose value goes on with the name
+	tail  string // and what goes on behind that
 	how   how
 	scale float64 // to Datadog's unit; 0 counts as 1
 
-	plus []string // values of key whose series are added to this one
-	per  []term   // the sum of these divides it
-	pods bool     // only for containers of a pod: what the kubelet check knows
-	nic  bool     // the interface is called device: as the network check has it
+	plus  []string // values of key whose series are added to this one
+	per   []term   // the sum of these divides it
+	until string   // of an age: the metric beside it that says when it ended
+
+	add  string // a tag
+	keep bool   // key is a tag, too
+	nic  bool   // the interface is called device: as the network check has it
+	kube bool   // labels of kube-state-metrics become the kubernetes_state_core check's tags
 }
 
 // term is a series beside a sample: of metric, with the value is of the row's
 // key, all other labels being equal.
 type term struct{ metric, is string }
+
+// state is a series beside a sample that has a label key of its own, with the
+// value is; all labels but that and the row's being equal.
+type state struct{ metric, key, is string }
 
 // The units that bite: memory and swap are in MiB, disks' use and traffic in
 // KiB (whatever Datadog's metadata says), CPUs of containers in nanocores.
@@ -185,8 +217,9 @@ func protocolRows() (rows []row) {
 	return rows
 }
 
-// containerRows is layer 2: the container check's names for every container,
-// and the kubelet check's for those of a pod, for pods and for the node.
+// containerRows is layer 2, usage: the container check's names for every
+// container, and the kubelet check's for those of a pod, for pods and for the
+// node.
 func containerRows() []row {
 	const mode, dir, net, fault = signal.LabelCPUMode, signal.LabelDiskDirection, signal.LabelNetDirection, signal.LabelPagingType
 	perLimit := []term{{signal.ContainerMemoryLimit, ""}}
@@ -194,30 +227,30 @@ func containerRows() []row {
 	return []row{
 		{from: signal.ContainerUptime, to: "container.uptime"},
 		{from: signal.ContainerCPUUsage, to: "container.cpu.usage", scale: nano},
-		{from: signal.ContainerCPUUsage, to: "kubernetes.cpu.usage.total", scale: nano, pods: true},
+		{from: signal.ContainerCPUUsage, to: "kubernetes.cpu.usage.total", scale: nano, has: signal.LabelPod},
 		{from: signal.ContainerCPULimit, to: "container.cpu.limit", scale: nano},
 		{from: signal.ContainerCPUTime, key: mode, is: "user", to: "container.cpu.user", how: rate, scale: nano},
 		{from: signal.ContainerCPUTime, key: mode, is: "system", to: "container.cpu.system", how: rate, scale: nano},
-		{from: signal.ContainerCPUTime, key: mode, is: "user", to: "kubernetes.cpu.user.total", how: rate, pods: true},
-		{from: signal.ContainerCPUTime, key: mode, is: "system", to: "kubernetes.cpu.system.total", how: rate, pods: true},
-		{from: signal.ContainerThrottlePeriods, to: "kubernetes.cpu.cfs.periods", how: rate, pods: true},
+		{from: signal.ContainerCPUTime, key: mode, is: "user", to: "kubernetes.cpu.user.total", how: rate, has: signal.LabelPod},
+		{from: signal.ContainerCPUTime, key: mode, is: "system", to: "kubernetes.cpu.system.total", how: rate, has: signal.LabelPod},
+		{from: signal.ContainerThrottlePeriods, to: "kubernetes.cpu.cfs.periods", how: rate, has: signal.LabelPod},
 		{from: signal.ContainerThrottledPeriods, to: "container.cpu.throttled.periods", how: rate},
-		{from: signal.ContainerThrottledPeriods, to: "kubernetes.cpu.cfs.throttled.periods", how: rate, pods: true},
+		{from: signal.ContainerThrottledPeriods, to: "kubernetes.cpu.cfs.throttled.periods", how: rate, has: signal.LabelPod},
 		{from: signal.ContainerThrottledTime, to: "container.cpu.throttled", how: rate, scale: nano},
-		{from: signal.ContainerThrottledTime, to: "kubernetes.cpu.cfs.throttled.seconds", how: rate, pods: true},
+		{from: signal.ContainerThrottledTime, to: "kubernetes.cpu.cfs.throttled.seconds", how: rate, has: signal.LabelPod},
 
 		{from: signal.ContainerMemoryUsage, to: "container.memory.usage"},
-		{from: signal.ContainerMemoryUsage, to: "kubernetes.memory.usage", pods: true},
-		{from: signal.ContainerMemoryUsage, to: "kubernetes.memory.usage_pct", per: perLimit, pods: true},
+		{from: signal.ContainerMemoryUsage, to: "kubernetes.memory.usage", has: signal.LabelPod},
+		{from: signal.ContainerMemoryUsage, to: "kubernetes.memory.usage_pct", per: perLimit, has: signal.LabelPod},
 		{from: signal.ContainerMemoryUsageMax, to: "container.memory.usage.peak"},
 		{from: signal.ContainerMemoryWorkingSet, to: "container.memory.working_set"},
-		{from: signal.ContainerMemoryWorkingSet, to: "kubernetes.memory.working_set", pods: true},
+		{from: signal.ContainerMemoryWorkingSet, to: "kubernetes.memory.working_set", has: signal.LabelPod},
 		{from: signal.ContainerMemoryRSS, to: "container.memory.rss"},
-		{from: signal.ContainerMemoryRSS, to: "kubernetes.memory.rss", pods: true},
+		{from: signal.ContainerMemoryRSS, to: "kubernetes.memory.rss", has: signal.LabelPod},
 		{from: signal.ContainerMemoryCache, to: "container.memory.cache"},
-		{from: signal.ContainerMemoryCache, to: "kubernetes.memory.cache", pods: true},
+		{from: signal.ContainerMemoryCache, to: "kubernetes.memory.cache", has: signal.LabelPod},
 		{from: signal.ContainerMemorySwap, to: "container.memory.swap"},
-		{from: signal.ContainerMemorySwap, to: "kubernetes.memory.swap", pods: true},
+		{from: signal.ContainerMemorySwap, to: "kubernetes.memory.swap", has: signal.LabelPod},
 		{from: signal.ContainerMemoryLimit, to: "container.memory.limit"},
 		{from: signal.ContainerMemoryRequest, to: "container.memory.soft_limit"},
 		{from: signal.ContainerMemoryOOM, to: "container.memory.oom_events"},
@@ -226,12 +259,12 @@ func containerRows() []row {
 
 		{from: signal.ContainerDiskIO, key: dir, is: "read", to: "container.io.read", how: rate},
 		{from: signal.ContainerDiskIO, key: dir, is: "write", to: "container.io.write", how: rate},
-		{from: signal.ContainerDiskIO, key: dir, is: "read", to: "kubernetes.io.read_bytes", how: rate, pods: true},
-		{from: signal.ContainerDiskIO, key: dir, is: "write", to: "kubernetes.io.write_bytes", how: rate, pods: true},
+		{from: signal.ContainerDiskIO, key: dir, is: "read", to: "kubernetes.io.read_bytes", how: rate, has: signal.LabelPod},
+		{from: signal.ContainerDiskIO, key: dir, is: "write", to: "kubernetes.io.write_bytes", how: rate, has: signal.LabelPod},
 		{from: signal.ContainerDiskOperations, key: dir, is: "read", to: "container.io.read.operations", how: rate},
 		{from: signal.ContainerDiskOperations, key: dir, is: "write", to: "container.io.write.operations", how: rate},
-		{from: signal.ContainerFilesystemUsage, to: "kubernetes.filesystem.usage", pods: true},
-		{from: signal.ContainerFilesystemUsage, to: "kubernetes.filesystem.usage_pct", per: perCapacity, pods: true},
+		{from: signal.ContainerFilesystemUsage, to: "kubernetes.filesystem.usage", has: signal.LabelPod},
+		{from: signal.ContainerFilesystemUsage, to: "kubernetes.filesystem.usage_pct", per: perCapacity, has: signal.LabelPod},
 		{from: signal.ContainerNetworkIO, key: net, is: "receive", to: "container.net.rcvd", how: rate},
 		{from: signal.ContainerNetworkIO, key: net, is: "transmit", to: "container.net.sent", how: rate},
 		{from: signal.ContainerNetworkPackets, key: net, is: "receive", to: "container.net.rcvd.packets", how: rate},
@@ -254,7 +287,7 @@ func containerRows() []row {
 // rowsByName returns all rows by the name of our metric, in the order above.
 func rowsByName() map[string][]row {
 	m := map[string][]row{}
-	for _, rows := range [][]row{hostRows(), protocolRows(), containerRows()} {
+	for _, rows := range [][]row{hostRows(), protocolRows(), containerRows(), kubeletRows(), stateRows()} {
 		for _, r := range rows {
 			if r.scale == 0 {
 				r.scale = 1
@@ -263,6 +296,15 @@ func rowsByName() map[string][]row {
 		}
 	}
 	return m
+}
+
+// pairs calls f with the two words of each line.
+func pairs(text string, f func(from, to string)) {
+	for line := range strings.Lines(text) {
+		if w := strings.Fields(line); len(w) == 2 {
+			f(w[0], w[1])
+		}
+	}
 }
 
 // unitOf returns Datadog's word for a UCUM unit, "" where it has none or where

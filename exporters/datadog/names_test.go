@@ -226,7 +226,7 @@ kubernetes.node.filesystem.usage_pct gauge fraction
 // claims returns claimed, by metric.
 func claims() map[string][2]string {
 	m := map[string][2]string{}
-	for line := range strings.Lines(claimed) {
+	for line := range strings.Lines(claimed + claimedKube) {
 		if f := strings.Fields(line); len(f) == 3 {
 			m[f[0]] = [2]string{f[1], f[2]}
 		}
@@ -235,7 +235,7 @@ func claims() map[string][2]string {
 }
 
 func everyRow() (all []row) {
-	return slices.Concat(hostRows(), protocolRows(), containerRows())
+	return slices.Concat(hostRows(), protocolRows(), containerRows(), kubeletRows(), stateRows())
 }
 
 // encode returns what Encode makes of b, read strictly.
@@ -257,57 +257,93 @@ func encode(t testing.TB, names string, b *signal.Batch) (list []ddintake.Point,
 	return list, skipped
 }
 
+// alone returns a batch in which row r applies, and what it sends.
+func alone(r row) (b *signal.Batch, to string) {
+	b = &signal.Batch{Kind: signal.Metric}
+	add := func(metric string, labels ...string) {
+		typ := signal.Gauge
+		if r.how >= rate {
+			typ = signal.Counter
+		}
+		s := signal.Sample{Prev: 1700000000000, Time: 1700000010000, Value: 50, Delta: 50}
+		switch {
+		case r.only == ones || metric == r.where.metric:
+			s.Value = 1
+		case r.only == zeros:
+			s.Value = 0
+		}
+		labels = append([]string{"host.name", "n1", "k8s.pod.name", "p", r.also[0], r.also[1]}, labels...)
+		if r.has != "" {
+			labels = append(labels, r.has, "x")
+		}
+		s.Series = signal.Intern(signal.Desc{Name: metric, Type: typ, Labels: signal.Labels(labels...)})
+		b.Add(s)
+	}
+	to = r.to
+	if r.word != "" {
+		to += "cpu" + r.tail
+	}
+	if r.word == "" {
+		add(r.from, r.key, strings.ReplaceAll(r.is, every, "x"))
+	} else {
+		add(r.from, r.key, r.is, r.word, "cpu")
+	}
+	for _, p := range r.per {
+		if p.metric != r.from || p.is != r.is {
+			add(p.metric, r.key, p.is)
+		}
+	}
+	if r.where.metric != "" {
+		add(r.where.metric, r.where.key, r.where.is)
+	}
+	return b, to
+}
+
 // Each row sends a name that Datadog has, as the type it has there, once, and
-// each name claimed is sent.
+// each name claimed is sent. Of the row's own labels those that are in its name
+// are no tags.
 func TestRowsAreDatadogs(t *testing.T) {
-	claim, sent := claims(), map[string]bool{}
+	claim, sent, rows := claims(), map[string]string{}, map[string]bool{}
 	for _, r := range everyRow() {
 		if r.to == "" {
 			continue
 		}
-		b := &signal.Batch{Kind: signal.Metric}
-		add := func(metric, is string) {
-			typ := signal.Gauge
-			if r.how != level {
-				typ = signal.Counter
-			}
-			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: metric, Type: typ, Labels: signal.Labels("host.name", "n1", "k8s.pod.name", "p", r.key, is)}),
-				Prev: 1700000000000, Time: 1700000010000, Value: 50, Delta: 50})
-		}
-		add(r.from, r.is)
-		for _, p := range r.per {
-			if p.metric != r.from || p.is != r.is {
-				add(p.metric, p.is)
-			}
-		}
+		b, to := alone(r)
 		list, _ := encode(t, "native", b)
 		found := 0
 		for _, s := range list {
-			if s.Metric != r.to {
+			if s.Metric != to {
 				continue
 			}
 			found++
 			want := 3
-			if claim[r.to][0] == "count" {
+			if claim[to][0] == "count" {
 				want = 1
 			}
 			if s.Type != want || (s.Interval != nil) != (want == 1) || len(s.Resources) != 1 || s.Resources[0].Name != "n1" {
-				t.Errorf("%s is sent as %+v, Datadog has a %s", r.to, s, claim[r.to][0])
+				t.Errorf("%s is sent as %+v, Datadog has a %s", to, s, claim[to][0])
 			}
-			if !slices.Equal(s.Tags, []string{"pod_name:p"}) {
-				t.Errorf("%s has tags %v", r.to, s.Tags)
+			tags := 1
+			for _, more := range []bool{r.keep, r.word != "", r.add != "", r.has != "" && r.has != "k8s.pod.name"} {
+				if more {
+					tags++
+				}
+			}
+			if !slices.Contains(s.Tags, "pod_name:p") && !slices.Contains(s.Tags, "pod_name:x") || len(s.Tags) != tags || r.add != "" && s.Tags[0] != r.add {
+				t.Errorf("%s has tags %v", to, s.Tags)
 			}
 		}
-		if found != 1 || sent[r.to] {
-			t.Errorf("%s of %s was sent %d times, twice in the table: %v", r.to, r.from, found, sent[r.to])
+		who := fmt.Sprint(to, r.is, r.only)
+		if found != 1 || rows[who] || sent[to] != "" && sent[to] != r.from {
+			t.Errorf("%s of %s was sent %d times, twice in the table: %v", to, r.from, found, rows[who])
 		}
-		if _, ok := claim[r.to]; !ok {
-			t.Errorf("%s is no name of Datadog's", r.to)
+		if _, ok := claim[to]; !ok {
+			t.Errorf("%s is no name of Datadog's", to)
 		}
-		sent[r.to] = true
+		sent[to], rows[who] = r.from, true
 	}
 	for name := range claim {
-		if !sent[name] {
+		if sent[name] == "" {
 			t.Errorf("%s is claimed and not sent", name)
 		}
 	}

@@ -21,12 +21,12 @@ const (
 // The host is a resource (metrics) or a field (logs, events) of its own.
 func tagKey(label string) (key string, ok bool) {
 	switch label {
-	case signal.LabelHost, signal.LabelWorkloadKind:
+	case signal.LabelHost, signal.LabelWorkloadKind, signal.LabelObjectUID:
 		return "", false
 	case signal.LabelHostID:
 		return "host_id", true
 	case signal.LabelCluster:
-		return "kube_cluster_name", true // and cluster_name, see appendLabel
+		return "kube_cluster_name", true // and cluster_name, see tagger.label
 	case signal.LabelNode:
 		return "kube_node", true
 	case signal.LabelNamespace:
@@ -36,7 +36,7 @@ func tagKey(label string) (key string, ok bool) {
 	case signal.LabelPodUID:
 		return "pod_uid", true
 	case signal.LabelWorkload:
-		return "kube_workload", true // or kube_deployment and the like, see appendLabel
+		return "kube_workload", true // or kube_deployment and the like, see tagger.label
 	case signal.LabelDeployment:
 		return "kube_deployment", true
 	case signal.LabelDaemonSet:
@@ -58,7 +58,7 @@ func tagKey(label string) (key string, ok bool) {
 	case signal.LabelRuntime:
 		return "runtime", true
 	case signal.LabelImage:
-		return "image_name", true // and short_image, see appendLabel
+		return "image_name", true // and short_image, see tagger.label
 	case signal.LabelImageTag:
 		return "image_tag", true
 	case signal.LabelImageID:
@@ -78,7 +78,7 @@ func tagKey(label string) (key string, ok bool) {
 	case signal.LabelCloudRegion:
 		return "kube_region", true
 	case signal.LabelDevice:
-		return "device", true // and device_name, see appendLabel
+		return "device", true // and device_name, see tagger.label
 	case signal.LabelInterface:
 		return "interface", true
 	case signal.LabelCPU:
@@ -87,8 +87,53 @@ func tagKey(label string) (key string, ok bool) {
 		return "mount_point", true
 	case signal.LabelFSType:
 		return "filesystem", true
+	case signal.LabelReplicationController:
+		return "kube_replication_controller", true
+	case signal.LabelHPA:
+		return "horizontalpodautoscaler", true
+	case signal.LabelKubeService:
+		return "kube_service", true
+	case signal.LabelEndpoint:
+		return "kube_endpoint", true
+	case signal.LabelEndpointSlice:
+		return "endpointslice", true
+	case signal.LabelIngress:
+		return "kube_ingress", true
+	case signal.LabelPersistentVolume:
+		return "persistentvolume", true
+	case signal.LabelVolumeClaim:
+		return "persistentvolumeclaim", true
+	case signal.LabelStorageClass:
+		return "storageclass", true
+	case signal.LabelResourceQuota:
+		return "resourcequota", true
+	case signal.LabelLimitRange:
+		return "limitrange", true
+	case signal.LabelDisruptionBudget:
+		return "poddisruptionbudget", true
+	case signal.LabelSecret:
+		return "secret", true
+	case labelVolume:
+		return "volume", true
+	case labelReason, labelLastReason:
+		return "reason", true
+	case signal.LabelObjectKind:
+		return "kube_kind", true
+	case signal.LabelObjectName:
+		return "kube_name", true
+	case signal.LabelEventReason:
+		return "event_reason", true
+	case signal.LabelEventType:
+		return "event_type", true
+	case signal.LabelEventComponent:
+		return "source_component", true // and reporting_controller, see tagger.label
 	case "host", "device_name":
 		return "exported_" + label, true // a scraped label must not take over a key that means something here
+	}
+	if name, ok := strings.CutPrefix(label, signal.LabelPodLabelPrefix); ok {
+		if key := standardTag(name); key != "" {
+			return key, true
+		}
 	}
 	return label, true
 }
@@ -129,6 +174,14 @@ func ownTags(pairs []string) (tags []ownTag) {
 	return tags
 }
 
+// style is how a label set is written.
+type style struct {
+	skip [2]string // labels that are no tags
+	add  string    // one more tag, ready to be written
+	nic  bool      // an interface is called a device
+	kube bool      // labels of kube-state-metrics are called as the kubernetes_state_core check does
+}
+
 // tagger writes a label set as tags: each one through appendTag, between open
 // and shut.
 type tagger struct {
@@ -137,9 +190,13 @@ type tagger struct {
 }
 
 // append appends the tags of a label set, and those of the configuration whose
-// keys no label has. The label skip is left out; nic calls an interface a device.
-func (g *tagger) append(dst []byte, labels, skip string, nic bool) []byte {
+// keys no label has.
+func (g *tagger) append(dst []byte, labels string, st style) []byte {
 	n := 0
+	if st.add != "" {
+		dst = append(append(append(dst, g.open...), st.add...), g.shut...)
+		n++
+	}
 	var own uint64 // bit i: own[i] is overruled
 	for rest := labels; n < mostTags; {
 		k, v, next, ok := signal.NextLabel(rest)
@@ -147,12 +204,15 @@ func (g *tagger) append(dst []byte, labels, skip string, nic bool) []byte {
 			break
 		}
 		rest = next
-		if v == "" || k == skip {
+		if v == "" || k == st.skip[0] || k == st.skip[1] {
 			continue
 		}
 		key, ok := tagKey(k)
 		if !ok {
 			continue
+		}
+		if st.kube {
+			key = kubeKey(labels, k, key)
 		}
 		for i := range min(len(g.own), 64) {
 			if g.own[i].key == key {
@@ -160,7 +220,7 @@ func (g *tagger) append(dst []byte, labels, skip string, nic bool) []byte {
 			}
 		}
 		at := len(dst)
-		dst = g.label(dst, labels, k, key, v, nic)
+		dst = g.label(dst, labels, k, key, v, st)
 		if len(dst) > at {
 			n++
 		}
@@ -174,8 +234,19 @@ func (g *tagger) append(dst []byte, labels, skip string, nic bool) []byte {
 	return dst
 }
 
+// kubeKey returns the kubernetes_state_core check's tag for a label, whose tag
+// otherwise is key. A label that says the same as one of our identity gives way
+// to it.
+func kubeKey(labels, label, key string) string {
+	is, ours := stateTag(label)
+	if is == "" || ours != "" && signal.Lookup(labels, ours) != "" {
+		return key
+	}
+	return is
+}
+
 // label appends the one or two tags of a label.
-func (g *tagger) label(dst []byte, labels, k, key, v string, nic bool) []byte {
+func (g *tagger) label(dst []byte, labels, k, key, v string, st style) []byte {
 	switch k {
 	case signal.LabelPodUID:
 		if signal.Lookup(labels, signal.LabelPod) != "" {
@@ -200,10 +271,23 @@ func (g *tagger) label(dst []byte, labels, k, key, v string, nic bool) []byte {
 	case signal.LabelDevice:
 		dst = g.tag(dst, "device_name", v[strings.LastIndexByte(v, '/')+1:])
 	case signal.LabelInterface:
-		if nic {
+		if st.nic {
 			dst = g.tag(dst, "device_name", v)
 			key = "device"
 		}
+	case signal.LabelNode:
+		// The check calls it node, everything else kube_node.
+		if st.kube && signal.Lookup(labels, "node") == "" {
+			dst = g.tag(dst, "node", v)
+		}
+	case "phase":
+		// Of a pod it is pod_phase; of volumes the documentation has phase, where
+		// the check's table has pod_phase for all.
+		if st.kube && signal.Lookup(labels, signal.LabelPod) == "" {
+			dst = g.tag(dst, k, v)
+		}
+	case signal.LabelEventComponent:
+		dst = g.tag(dst, "reporting_controller", v)
 	case signal.LabelCPU:
 		var room [32]byte
 		return g.tag(dst, key, string(append(append(room[:0], "cpu"...), v...)))
