@@ -284,7 +284,8 @@ func (t *laneTaker) record(raw []byte, rest, ends, off int64, size int) {
 		blk.Text = make([]byte, 0, size)
 	}
 	if l.part.head < 0 && !rec.partial {
-		t.line(rec.lane, pending{head: off, time: rec.time, rest: rest, check: !t.valid}, rec.text)
+		whole := pending{head: off, time: rec.time, rest: rest, check: !t.valid}
+		t.line(rec.lane, &whole, rec.text)
 		return
 	}
 	if l.part.head < 0 {
@@ -325,19 +326,19 @@ func (t *laneTaker) endPart(i int) {
 	if *p = (pending{head: -1}); cap(buf) <= chunkBytes {
 		p.buf = buf[:0]
 	}
-	t.line(i, whole, buf)
+	t.line(i, &whole, buf)
 }
 
 // line takes a whole line of lane i, which p describes.
-func (t *laneTaker) line(i int, p pending, text []byte) {
+func (t *laneTaker) line(i int, p *pending, text []byte) {
 	l := &t.s.lane[i]
 	if !t.s.join.Active() {
 		l.virgin = false
-		t.give(&t.blks[i], l, &p, text)
+		t.give(&t.blks[i], l, p, text)
 		t.settle(i, p.loans)
 		return
 	}
-	goesOn := t.inherit(i, text)
+	goesOn := l.virgin && t.inherit(i, text)
 	if l.joiner == nil {
 		l.joiner = t.s.join.Joiner()
 	}
@@ -362,10 +363,13 @@ func (t *laneTaker) line(i int, p pending, text []byte) {
 		}
 		t.endRec(i)
 	}
-	at := len(t.blks[i].Text)
-	t.blks[i].Text = append(t.blks[i].Text, text...)
-	p.buf, p.at, p.lines = r.buf[:0], at, 1
-	*r = p
+	blk := &t.blks[i]
+	r.at = len(blk.Text)
+	blk.Text = append(blk.Text, text...)
+	r.head, r.time, r.rest, r.check, r.lines = p.head, p.time, p.rest, p.check, 1 // field by field: a copy of the whole is felt
+	if p.loans != nil {
+		r.loans = p.loans
+	}
 }
 
 // inherit is asked for the first whole line of lane i: if it goes on with the
@@ -411,12 +415,13 @@ func (t *laneTaker) endRec(i int) {
 			t.sum.body += int64(len(text))
 		}
 	}
-	owed := r.loans
-	buf := r.buf
-	if *r = (pending{head: -1, at: -1}); cap(buf) <= chunkBytes {
-		r.buf = buf[:0]
+	if r.head, r.at = -1, -1; cap(r.buf) > chunkBytes {
+		r.buf = nil
 	}
-	t.settle(i, owed)
+	if owed := r.loans; owed != nil {
+		r.loans = nil
+		t.settle(i, owed)
+	}
 }
 
 // after returns time, or a moment later if the runtime's clock stood still; a

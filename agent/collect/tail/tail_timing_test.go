@@ -90,30 +90,46 @@ func BenchmarkPlain(b *testing.B) {
 	}
 }
 
-// BenchmarkContainers is the same with records of a container runtime.
+// BenchmarkContainers is the same with records of a container runtime, with and
+// without the joining of lines.
 func BenchmarkContainers(b *testing.B) {
-	dir := b.TempDir()
-	const files, lines = 50, 20_000
-	rec := "2026-11-23T10:00:00.123456789Z stdout F {" + strings.Repeat("y", 217) + "}\n"
-	for i := range files {
-		p := filepath.Join(dir, fmt.Sprintf("ns_pod-%d_uid", i), "app")
-		if err := os.MkdirAll(p, 0o755); err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(p, "0.log"), bytes.Repeat([]byte(rec), lines), 0o644); err != nil {
-			b.Fatal(err)
-		}
+	cri := "2026-11-23T10:00:00.123456789Z stdout F {" + strings.Repeat("y", 217) + "}\n"
+	text := "2026-11-23T10:00:00.123456789Z stdout F I1123 " + strings.Repeat("y", 213) + "\n"
+	docker := `{"log":"{` + strings.Repeat("y", 217) + `}\n","stream":"stdout","time":"2026-11-23T10:00:00.123456789Z"}` + "\n"
+	for _, c := range []struct{ name, rec, join string }{
+		{"cri,join=none", cri, "none"}, {"cri,join=auto", cri, "auto"},
+		{"text,join=none", text, "none"}, {"text,join=auto", text, "auto"}, {"docker,join=none", docker, "none"},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			dir := b.TempDir()
+			const files, lines = 50, 20_000
+			for i := range files {
+				p := filepath.Join(dir, fmt.Sprintf("ns_pod-%d_uid", i), "app")
+				if err := os.MkdirAll(p, 0o755); err != nil {
+					b.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(p, "0.log"), bytes.Repeat([]byte(c.rec), lines), 0o644); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cfg := Default()
+			cfg.Docker.Enabled = "false"
+			cfg.Pods.Path, cfg.Pods.Multiline = dir, c.join
+			b.ResetTimer()
+			benchTailer(b, cfg, files*lines)
+		})
 	}
-	cfg := Default()
-	cfg.Pods.Path = dir
-	b.ResetTimer()
-	benchTailer(b, cfg, files*lines)
 }
 
-// BenchmarkIdle is a minute with ten thousand files that nobody writes to.
+// BenchmarkIdle is a minute with ten thousand files, of which a hundred or none
+// get a line each second; the writing of these is in the figure.
 func BenchmarkIdle(b *testing.B) {
-	for _, watched := range []bool{true, false} {
-		b.Run(fmt.Sprint("watched=", watched), func(b *testing.B) {
+	for _, c := range []struct {
+		watched bool
+		busy    int
+	}{{true, 0}, {true, 100}, {false, 0}} {
+		watched := c.watched
+		b.Run(fmt.Sprintf("watched=%v,busy=%d", watched, c.busy), func(b *testing.B) {
 			dir := b.TempDir()
 			for i := range 10_000 {
 				if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i, ".log")), []byte("old\n"), 0o644); err != nil {
@@ -134,6 +150,14 @@ func BenchmarkIdle(b *testing.B) {
 				t.find.watch = nil
 			}
 			look := func() {
+				for i := range c.busy {
+					f, err := os.OpenFile(filepath.Join(dir, fmt.Sprint(i, ".log")), os.O_APPEND|os.O_WRONLY, 0)
+					if err != nil {
+						b.Fatal(err)
+					}
+					_, _ = f.WriteString("a new line\n")
+					f.Close()
+				}
 				now = now.Add(sweepEvery)
 				if _, err := t.step(b.Context(), now, mem); err != nil {
 					b.Fatal(err)
