@@ -100,3 +100,36 @@ func benchmark(b *testing.B, e exporters.Exporter, batch *signal.Batch) {
 func BenchmarkHost(b *testing.B)  { benchmark(b, Metrics("m", Default(), nil), hostBatch()) }
 func BenchmarkOwn(b *testing.B)   { benchmark(b, Metrics("m", Default(), nil), ownBatch(5000)) }
 func BenchmarkLines(b *testing.B) { benchmark(b, Logs("l", Default(), nil), logBatch(1000)) }
+
+// kubeBatch is what n pods of two containers give of layer 4 in one interval.
+func kubeBatch(n int) *signal.Batch {
+	b := &signal.Batch{Kind: signal.Metric}
+	for i := range n {
+		id := []string{signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelNode, "node-17.example.internal",
+			signal.LabelNamespace, "default", signal.LabelPod, fmt.Sprint("web-7d4b9c6f5-", i), signal.LabelPodUID, fmt.Sprint("0b6e7a52-8a0e-4c55-9f6b-", i)}
+		add := func(name string, typ signal.Type, v float64, labels ...string) {
+			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: typ, Labels: signal.Labels(append(labels, id...)...)}), Time: 1700000010000, Value: v})
+		}
+		add("kube_pod_created", signal.Gauge, 1699999000)
+		add("kube_pod_start_time", signal.Gauge, 1699999001)
+		add("kube_pod_status_phase", signal.Gauge, 1, "phase", "Running")
+		add("kube_pod_status_ready", signal.Gauge, 1, "condition", "true")
+		add("kube_pod_status_scheduled", signal.Gauge, 1, "condition", "true")
+		for _, c := range []string{"app", "proxy"} {
+			for _, res := range [][2]string{{"cpu", "core"}, {"memory", "byte"}, {"ephemeral_storage", "byte"}} {
+				add("kube_pod_container_resource_requests", signal.Gauge, 1e8, signal.LabelK8sContainer, c, "resource", res[0], "unit", res[1])
+				add("kube_pod_container_resource_limits", signal.Gauge, 2e8, signal.LabelK8sContainer, c, "resource", res[0], "unit", res[1])
+			}
+			for _, name := range []string{"waiting", "running", "terminated", "ready"} {
+				add("kube_pod_container_status_"+name, signal.Gauge, 1, signal.LabelK8sContainer, c)
+			}
+			add("kube_pod_container_status_restarts_total", signal.Counter, 7, signal.LabelK8sContainer, c)
+			add("k8s.container.cpu.request", signal.Gauge, 0.5, signal.LabelK8sContainer, c)
+			add("k8s.container.status.state", signal.Gauge, 1, signal.LabelK8sContainer, c, labelState, "waiting")
+			add("k8s.container.status.reason", signal.Gauge, 1, signal.LabelK8sContainer, c, labelReason, "CrashLoopBackOff")
+		}
+	}
+	return b
+}
+
+func BenchmarkKube(b *testing.B) { benchmark(b, Metrics("m", Default(), nil), kubeBatch(110)) }

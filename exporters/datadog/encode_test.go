@@ -245,7 +245,7 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	for _, c := range []struct {
 		e exporters.Exporter
 		b *signal.Batch
-	}{{Metrics("m", tagged(), nil), hostBatch()}, {Metrics("m", tagged(), nil), ownBatch(100)}, {Metrics("m", tagged(), nil), hists}, {Logs("l", tagged(), nil), logBatch(100)}} {
+	}{{Metrics("m", tagged(), nil), hostBatch()}, {Metrics("m", tagged(), nil), ownBatch(100)}, {Metrics("m", tagged(), nil), kubeBatch(3)}, {Metrics("m", tagged(), nil), hists}, {Logs("l", tagged(), nil), logBatch(100)}} {
 		dst, _, _ := c.e.Encode(nil, c.b, 0, c.b.Len())
 		if n := testing.AllocsPerRun(10, func() { c.e.Encode(dst[:0], c.b, 0, c.b.Len()) }); n > 0 {
 			t.Errorf("%v: %v allocations for %d items", c.e.Kind(), n, c.b.Len())

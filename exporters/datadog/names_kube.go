@@ -145,6 +145,7 @@ func stateRows() (rows []row) {
 	}
 	pairs(stateNames, func(from, to string) { add(row{from: from, to: to}) })
 
+	rows = append(rows, row{from: jobCompletion}) // the end of its duration
 	add(row{from: "kube_pod_created", how: age, to: "pod.age"})
 	add(row{from: "kube_pod_start_time", how: age, to: "pod.uptime"})
 	add(row{from: "kube_node_created", how: age, to: "node.age"})

@@ -204,7 +204,7 @@ func (g *tagger) append(dst []byte, labels string, st style) []byte {
 			break
 		}
 		rest = next
-		if v == "" || k == st.skip[0] || k == st.skip[1] {
+		if v == "" || k == st.skip[0] || k == st.skip[1] || st.kube && k == "uid" { // an object made anew is the same series
 			continue
 		}
 		key, ok := tagKey(k)
