@@ -96,7 +96,7 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%w\n%s", err, c.Logs(20))
-			c.Stop()
+			c.Stop(context.WithoutCancel(ctx))
 			c = nil
 		}
 	}()
@@ -123,10 +123,10 @@ func Start(ctx context.Context, o Options) (c *Cluster, err error) {
 }
 
 // Stop ends all processes and removes what they left.
-func (c *Cluster) Stop() error {
+func (c *Cluster) Stop(ctx context.Context) error {
 	var errs []error
 	if c.NodeIP != "" {
-		errs = append(errs, c.stopNode())
+		errs = append(errs, c.stopNode(ctx))
 	}
 	c.mu.Lock()
 	procs := c.procs

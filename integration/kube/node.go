@@ -234,9 +234,9 @@ metricsBindAddress: 127.0.0.1:%d
 
 // stopNode removes all pods, with their networks and mounts, while there is
 // somebody to do it.
-func (c *Cluster) stopNode() error {
+func (c *Cluster) stopNode(ctx context.Context) error {
 	c.stopNamed("kubelet")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var errs []error
 	if c.dead() == "" {

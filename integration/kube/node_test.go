@@ -3,115 +3,12 @@
 package kube
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/causeway-agent/causeway/agent/collect/container"
-	"github.com/causeway-agent/causeway/agent/collect/container/cadvisor"
-	"github.com/causeway-agent/causeway/agent/signal"
 )
-
-// start starts a cluster that ends with the test, or skips it.
-func start(t *testing.T, o Options) *Cluster {
-	t.Helper()
-	if why := Missing(o); why != "" {
-		t.Skip(why) // the one place where a test is left out: this machine cannot run it
-	}
-	o.Say = os.Stderr
-	began := time.Now()
-	c, err := Start(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("ready after %v", time.Since(began).Round(time.Second))
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Log(c.Logs(15))
-		}
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return c
-}
-
-// apply applies a manifest, and fails the test if that is refused.
-func apply(t *testing.T, c *Cluster, manifest string) {
-	t.Helper()
-	if _, err := c.Kubectl(t.Context(), manifest, "apply", "-f", "-"); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// until waits for done to return nil, for two minutes at most.
-func until(t *testing.T, c *Cluster, what string, done func() error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	defer cancel()
-	if err := c.Until(ctx, what, done); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// wants waits until kubectl prints want.
-func wants(t *testing.T, c *Cluster, want string, args ...string) {
-	t.Helper()
-	until(t, c, strings.Join(args, " "), func() error {
-		out, err := c.Kubectl(t.Context(), "", args...)
-		if err == nil && !strings.Contains(out, want) {
-			err = fmt.Errorf("%q, not %q", out, want)
-		}
-		return err
-	})
-}
-
-// account makes a service account in the namespace demo with the given rules
-// and returns a file with its token.
-func account(t *testing.T, c *Cluster, name string, resources ...string) string {
-	t.Helper()
-	apply(t, c, fmt.Sprintf(`
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: %[1]s, namespace: demo}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: %[1]s}
-rules: [{apiGroups: [""], resources: [%[2]s], verbs: [get]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: %[1]s}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: %[1]s}
-subjects: [{kind: ServiceAccount, name: %[1]s, namespace: demo}]
-`, name, strings.Join(resources, ", ")))
-	token, err := c.Kubectl(t.Context(), "", "-n", "demo", "create", "token", name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-// kubelet returns a provider that asks c's kubelet with the token in file.
-func kubelet(t *testing.T, c *Cluster, token string) *container.Kubelet {
-	conf := container.Default()
-	conf.Kubelet = container.KubeletConfig{URL: "https://" + c.NodeIP + ":10250", CAFile: c.CA, TokenFile: token}
-	k := container.NewKubelet(conf, c.NodeName, os.Getenv, nil, slog.New(slog.DiscardHandler))
-	t.Cleanup(func() { k.Close() })
-	return k
-}
 
 const workloads = `
 apiVersion: v1
@@ -157,143 +54,87 @@ spec:
   - {name: app, image: registry.local/workload:1, args: [log=3, eat=100000000, wait], resources: {limits: {memory: 24Mi}}}
 `
 
-// found is what a provider said, by series.
-type found map[signal.Desc]float64
-
-// read takes samples of s until enough says so.
-func read(t *testing.T, c *Cluster, what string, p container.Provider, enough func(found) error) found {
-	t.Helper()
-	s := container.New(container.Default(), p)
-	all := found{}
-	until(t, c, what, func() error {
-		b := &signal.Batch{Kind: signal.Metric}
-		err := s.Sample(t.Context(), b)
-		for i := range b.Samples {
-			all[b.Samples[i].Series.Desc()] = b.Samples[i].Value
-		}
-		if err != nil {
-			return err
-		}
-		return enough(all)
-	})
-	return all
-}
-
-// has complains unless there is a series of that name with all these labels
-// (key, value, …), and returns its value otherwise.
-func (f found) has(name string, labels ...string) (float64, error) {
-	for d, v := range f {
-		ok := d.Name == name
-		for i := 0; i < len(labels); i += 2 {
-			ok = ok && signal.Lookup(d.Labels, labels[i]) == labels[i+1]
-		}
-		if ok {
-			return v, nil
-		}
-	}
-	return 0, fmt.Errorf("no %s with %q", name, labels)
-}
-
-// of returns the series of containers in the namespace demo whose name begins
-// with prefix, but for those that differ by nature.
-func (f found) of(prefix string) map[string]float64 {
-	m := map[string]float64{}
-	for d, v := range f {
-		if strings.HasPrefix(d.Name, prefix) && signal.Lookup(d.Labels, signal.LabelNamespace) == "demo" {
-			b := &signal.Batch{Kind: signal.Metric}
-			b.Add(signal.Sample{Series: signal.Intern(d)})
-			text, _, _ := strings.Cut(signal.Format(b), " @")
-			m[strings.TrimSuffix(strings.TrimSpace(text), " 0")] = v
-		}
-	}
-	return m
-}
-
 func TestNode(t *testing.T) {
 	c := start(t, Options{Node: true})
+	a := newAgent(t, c)
 	apply(t, c, workloads)
 	wants(t, c, "2", "-n", "demo", "get", "deployment", "web", "-o", "jsonpath={.status.readyReplicas}")
 	wants(t, c, "OOMKilled", "-n", "demo", "get", "pod", "hungry", "-o", "jsonpath={.status.containerStatuses[0]}")
 	wants(t, c, "True", "-n", "demo", "get", "pod", "host", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 	wants(t, c, `"exitCode":3`, "-n", "demo", "get", "pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState}")
-	t.Run("the kubelet tells all there is", func(t *testing.T) { kubeletTellsAll(t, c) })
-	t.Run("kubelet and cAdvisor say the same", func(t *testing.T) { sameFromBoth(t, c) })
-	t.Run("each rule is needed", func(t *testing.T) { eachRuleIsNeeded(t, c) })
+	t.Run("the kubelet tells all there is", func(t *testing.T) { kubeletTellsAll(t, c, a) })
+	t.Run("kubelet and cAdvisor say the same", func(t *testing.T) { sameFromBoth(t, c, a) })
+	t.Run("each rule is needed", func(t *testing.T) { eachRuleIsNeeded(t, c, a) })
+	t.Run("in a pod", func(t *testing.T) { agentInPod(t, c, a) })
 }
 
-func kubeletTellsAll(t *testing.T, c *Cluster) {
-	k := kubelet(t, c, account(t, c, "all", "nodes/metrics", "nodes/stats", "nodes/pods"))
-	all := read(t, c, "the kubelet to tell all", k, func(f found) error {
+func kubeletTellsAll(t *testing.T, c *Cluster, a *agent) {
+	conf := a.containers("kubelet", account(t, c, "all", "nodes/metrics", "nodes/stats", "nodes/pods"))
+	all := a.until(t, "the kubelet to tell all", conf, func(all found) error {
 		for _, want := range [][]string{
-			{signal.ContainerCPUTime, signal.LabelK8sContainer, "app", signal.LabelRuntime, "containerd", signal.LabelImage, "registry.local/workload"},
-			{signal.ContainerThrottledTime, signal.LabelK8sContainer, "app"},
-			{signal.ContainerMemoryLimit, signal.LabelK8sContainer, "app"},
-			{signal.ContainerCPUUsage, signal.LabelK8sContainer, "app"},
-			{signal.PodNetworkPackets, signal.LabelNamespace, "demo", signal.LabelNetDirection, "receive"},
-			{signal.PodCPUUsage, signal.LabelNamespace, "demo"},
-			{signal.PodFilesystemUsage, signal.LabelNamespace, "demo"},
-			{signal.NodeCPUUsage, signal.LabelNode, c.NodeName},
-			{signal.NodeFilesystemUsage, signal.LabelNode, c.NodeName},
-			{container.VolumeUsage, container.LabelVolume, "scratch"},
-			{container.K8sCPURequest, signal.LabelNamespace, "demo"},
-			{container.K8sRestarts, signal.LabelPod, "crash"},
-			{container.K8sLastTerminated, signal.LabelPod, "hungry", container.LabelLastTerminated, "OOMKilled"},
-			{container.K8sReason, signal.LabelPod, "crash"},
-			{container.K8sProbes, container.LabelProbe, "readiness", container.LabelProbeResult, "successful"},
+			{"container.cpu.time", "k8s.container.name", "app", "container.runtime", "containerd", "container.image.name", "registry.local/workload"},
+			{"container.cpu.throttling.throttled_time", "k8s.container.name", "app"},
+			{"container.memory.limit", "k8s.container.name", "app"},
+			{"k8s.pod.network.packet.count", "k8s.namespace.name", "demo", "network.io.direction", "receive"},
+			{"k8s.pod.cpu.time", "k8s.namespace.name", "demo"},
+			{"k8s.pod.filesystem.usage", "k8s.namespace.name", "demo"},
+			{"k8s.node.cpu.time", "k8s.node.name", c.NodeName},
+			{"k8s.node.filesystem.usage", "k8s.node.name", c.NodeName},
+			{"k8s.volume.usage", "k8s.volume.name", "scratch"},
+			{"k8s.container.cpu.request", "k8s.namespace.name", "demo"},
+			{"k8s.container.restart.count", "k8s.pod.name", "crash"},
+			{"k8s.container.status.last_terminated", "k8s.pod.name", "hungry", "k8s.container.status.last_terminated_reason", "OOMKilled"},
+			{"k8s.container.status.reason", "k8s.pod.name", "crash"},
+			{"k8s.container.probes", "k8s.probe.type", "readiness", "k8s.probe.result", "successful"},
 		} {
-			if _, err := f.has(want[0], want[1:]...); err != nil {
+			if _, err := all.has(want[0], want[1:]...); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if v, _ := all.has(container.K8sRestarts, signal.LabelPod, "crash"); v < 1 {
+	if v, _ := all.has("k8s.container.restart.count", "k8s.pod.name", "crash"); v < 1 {
 		t.Errorf("the crashing pod has restarted %v times", v)
 	}
-	if v, _ := all.has(container.K8sLastExitCode, signal.LabelPod, "crash"); v != 3 {
+	if v, _ := all.has("k8s.container.status.last_exit_code", "k8s.pod.name", "crash"); v != 3 {
 		t.Errorf("and its exit code was %v", v)
 	}
-	if _, err := all.has(signal.PodNetworkIO, signal.LabelPod, "host"); err == nil {
+	if _, err := all.has("k8s.pod.network.io", "k8s.pod.name", "host"); err == nil {
 		t.Error("the node's network is reported as that of a pod on it")
 	}
 }
 
-func sameFromBoth(t *testing.T, c *Cluster) {
-	k := kubelet(t, c, account(t, c, "same", "nodes/metrics", "nodes/stats", "nodes/pods"))
-	web := func(f found) map[string]float64 {
-		m := f.of("container.")
-		maps.DeleteFunc(m, func(series string, _ float64) bool {
-			return !strings.Contains(series, `k8s.pod.name="web-`) || strings.HasPrefix(series, "container.filesystem.") // the kubelet asks the runtime for those
-		})
-		return m
-	}
-	enough := func(f found) error {
-		n := 0
-		for series := range web(f) {
-			if strings.HasPrefix(series, signal.ContainerCPUUsage) { // the second reading
-				n++
+// Both providers give the same series of the same containers; what does not
+// change has the same values.
+func sameFromBoth(t *testing.T, c *Cluster, a *agent) {
+	token := account(t, c, "same", "nodes/metrics", "nodes/stats", "nodes/pods")
+	said := map[string]map[string]float64{}
+	for _, provider := range []string{"kubelet", "cadvisor"} {
+		of := func(f found) map[string]float64 {
+			m := f.of("container.", "web-")
+			maps.DeleteFunc(m, func(series string, _ float64) bool { return strings.HasPrefix(series, "container.filesystem.") }) // the kubelet asks the runtime for those
+			return m
+		}
+		said[provider] = of(a.until(t, provider, a.containers(provider, token), func(f found) error {
+			n := 0
+			for series := range of(f) {
+				if strings.HasPrefix(series, "container.cpu.usage{") { // of the second reading
+					n++
+				}
 			}
-		}
-		if n != 2 {
-			return fmt.Errorf("%d containers of two", n)
-		}
-		return nil
+			if n != 2 {
+				return fmt.Errorf("%d containers have been read twice, want 2", n)
+			}
+			return nil
+		}))
 	}
-	fromKubelet := web(read(t, c, "the kubelet", k, enough))
-	p := cadvisor.New(container.Default())
-	defer func() {
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	fromCAdvisor := web(read(t, c, "cAdvisor", p, enough))
+	fromKubelet, fromCAdvisor := said["kubelet"], said["cadvisor"]
 	for _, series := range slices.Sorted(maps.Keys(fromCAdvisor)) {
 		v, ok := fromKubelet[series]
 		if !ok {
 			t.Errorf("only cAdvisor: %s", series)
 			continue
 		}
-		// They read at other moments; what does not change is equal.
 		for _, fixed := range []string{"container.cpu.limit", "container.cpu.quota", "container.cpu.period", "container.cpu.shares", "container.memory.limit"} {
 			if strings.HasPrefix(series, fixed) && v != fromCAdvisor[series] {
 				t.Errorf("%s: %v, and cAdvisor says %v", series, v, fromCAdvisor[series])
@@ -310,29 +151,160 @@ func sameFromBoth(t *testing.T, c *Cluster) {
 
 // eachRuleIsNeeded takes away one rule after the other: the error names it, and
 // what the others give is still there.
-func eachRuleIsNeeded(t *testing.T, c *Cluster) {
+func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
 	rules := []string{"nodes/metrics", "nodes/stats", "nodes/pods"}
-	gives := map[string]string{"nodes/metrics": signal.ContainerThrottledTime, "nodes/stats": container.VolumeUsage, "nodes/pods": container.K8sRestarts}
+	gives := map[string]string{"nodes/metrics": "container.cpu.throttling.throttled_time", "nodes/stats": "k8s.pod.filesystem.usage", "nodes/pods": "k8s.container.restart.count"}
 	for i, missing := range rules {
 		rest := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return r == missing })
-		k := kubelet(t, c, account(t, c, fmt.Sprint("without-", i), rest...))
-		s := container.New(container.Default(), k)
-		b := &signal.Batch{Kind: signal.Metric}
-		err := s.Sample(t.Context(), b)
+		conf := a.containers("kubelet", account(t, c, fmt.Sprint("without-", i), rest...))
+		said := a.complaints(t, conf)
 		for _, r := range rules {
-			named := err != nil && strings.Contains(err.Error(), "["+r+"]")
-			if named != (r == missing) {
-				t.Errorf("without %s: %v", missing, err)
+			if named := strings.Contains(said, "["+r+"]"); named != (r == missing) {
+				t.Errorf("without %s: %s", missing, said)
 			}
 		}
-		names := map[string]bool{}
-		for i := range b.Samples {
-			names[b.Samples[i].Series.Desc().Name] = true
-		}
-		for r, name := range gives {
-			if names[name] != (r != missing) {
-				t.Errorf("without %s: %s is there: %v", missing, name, names[name])
+		all := a.until(t, "what is left without "+missing, conf, func(f found) error {
+			for r, name := range gives {
+				if _, err := f.has(name); err != nil && r != missing {
+					return err
+				}
 			}
+			return nil
+		})
+		if _, err := all.has(gives[missing]); err == nil {
+			t.Errorf("without %s: there is %s", missing, gives[missing])
 		}
 	}
 }
+
+// agentInPod runs the agent as a DaemonSet does, and looks into its embedded
+// store for what it has gathered of all layers.
+func agentInPod(t *testing.T, c *Cluster, a *agent) {
+	if err := c.Import(t.Context(), Image{Name: "registry.local/causeway:test", Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, c, agentManifest)
+	wants(t, c, "1", "-n", "causeway", "get", "daemonset", "causeway", "-o", "jsonpath={.status.numberReady}")
+	store := a.store(t, c)
+	for _, q := range inStore {
+		until(t, c, q.what, func() error {
+			answer, err := store(q.query)
+			if err != nil {
+				return err
+			}
+			for _, want := range q.want {
+				if !strings.Contains(answer, want) {
+					return fmt.Errorf("no %s in %.2000s", want, answer)
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// inStore is what is asked of the embedded store, and what each answer must have.
+var inStore = []struct {
+	what, query string
+	want        []string
+}{
+	{"all layers", "SHOW MEASUREMENTS", []string{`"cpu"`, `"mem"`, `"kubernetes_pod_container"`, `"syslog"`, `"events"`}},
+}
+
+// agentManifest is the agent on each node, alone: it elects its leader among
+// itself.
+const agentManifest = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: causeway}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: causeway, namespace: causeway}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: causeway}
+rules:
+- {apiGroups: [""], resources: [nodes/metrics, nodes/stats, nodes/pods], verbs: [get]}
+- apiGroups: [""]
+  resources: [nodes, pods, namespaces, services, events, persistentvolumes, persistentvolumeclaims, replicationcontrollers, resourcequotas, limitranges, serviceaccounts, configmaps]
+  verbs: [get, list, watch]
+- {apiGroups: [apps], resources: [deployments, replicasets, daemonsets, statefulsets], verbs: [list, watch]}
+- {apiGroups: [batch], resources: [jobs, cronjobs], verbs: [list, watch]}
+- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [list, watch]}
+- {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [list, watch]}
+- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
+- {apiGroups: [storage.k8s.io], resources: [storageclasses], verbs: [list, watch]}
+- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
+- {apiGroups: [events.k8s.io], resources: [events], verbs: [list, watch]}
+- {nonResourceURLs: [/metrics, /livez, /readyz], verbs: [get]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: causeway}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: causeway}
+subjects: [{kind: ServiceAccount, name: causeway, namespace: causeway}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: {name: causeway, namespace: causeway}
+rules:
+- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
+- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [causeway], verbs: [get, update]}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: {name: causeway, namespace: causeway}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: causeway}
+subjects: [{kind: ServiceAccount, name: causeway, namespace: causeway}]
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: causeway, namespace: causeway}
+data:
+  agent.yaml: |
+    version: 1
+    active: [local]
+    agent: {cluster: test, data_dir: /data}
+    collect:
+      host: {root: /host}
+      containers: {provider: kubelet}
+      statsd: {enabled: "false"}
+      kubernetes: {interval: 5s}
+    destinations:
+      local: {type: influxdb, embedded: true, listen: 127.0.0.1:8086, database: causeway}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: causeway, namespace: causeway}
+spec:
+  selector: {matchLabels: {app: causeway}}
+  template:
+    metadata: {labels: {app: causeway}}
+    spec:
+      serviceAccountName: causeway
+      containers:
+      - name: agent
+        image: registry.local/causeway:test
+        imagePullPolicy: IfNotPresent
+        args: [run, -c, /etc/causeway/agent.yaml]
+        env:
+        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
+        - {name: NODE_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
+        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+        securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
+        resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 256Mi}}
+        volumeMounts:
+        - {name: config, mountPath: /etc/causeway}
+        - {name: data, mountPath: /data}
+        - {name: tmp, mountPath: /tmp}
+        - {name: logs, mountPath: /var/log/pods, readOnly: true}
+        - {name: host, mountPath: /host, readOnly: true}
+      volumes:
+      - {name: config, configMap: {name: causeway}}
+      - {name: data, emptyDir: {}}
+      - {name: tmp, emptyDir: {}}
+      - {name: logs, hostPath: {path: /var/log/pods}}
+      - {name: host, hostPath: {path: /}}
+`
