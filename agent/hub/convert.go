@@ -7,10 +7,12 @@ import (
 )
 
 // convert fills Prev and Delta, or Since, from the last reading, which it replaces.
-// It returns false for a sample that is not newer than the one before.
+// It returns false for a sample that is not newer than the one before, or of the
+// same second: Datadog keeps one point a second, so of two increases it would
+// keep the later one. The next sample carries both.
 func (h *Hub) convert(known *seed, s *signal.Sample, st *Stats) bool {
 	last := *known
-	if last.time != 0 && s.Time <= last.time {
+	if last.time != 0 && s.Time/1000 <= last.time/1000 {
 		return false
 	}
 	*known = seed{time: s.Time, start: s.Start, value: s.Value, hist: s.Hist}

@@ -42,32 +42,32 @@ func TestSeriesAboveTheLimitFoldIntoOne(t *testing.T) {
 	four := func(typ, values string, at int) string {
 		var w strings.Builder
 		for i, v := range strings.Fields(values) {
-			fmt.Fprintf(&w, "m{id=\"%d\"} %s - %s @%d", i, typ, v, born+at)
+			fmt.Fprintf(&w, "m{id=\"%d\"} %s - %s @%d", i, typ, v, born+1000*at)
 			if typ == "delta" {
-				fmt.Fprintf(&w, " from %d", born+at-10)
+				fmt.Fprintf(&w, " from %d", born+1000*(at-10))
 			}
 			w.WriteString("\n")
 		}
 		return w.String()
 	}
 	// Gauges: the last value counts.
-	f("m{host.name=\"n1\",id=\"0\"} gauge - 1 @1700000000100\nm{host.name=\"n1\",id=\"1\"} gauge - 2 @1700000000100\n"+
-		"m{host.name=\"n1\",overflow=\"true\"} gauge - 4 @1700000000100", four("gauge", "1 2 3 4", 100))
+	f("m{host.name=\"n1\",id=\"0\"} gauge - 1 @1700000100000\nm{host.name=\"n1\",id=\"1\"} gauge - 2 @1700000100000\n"+
+		"m{host.name=\"n1\",overflow=\"true\"} gauge - 4 @1700000100000", four("gauge", "1 2 3 4", 100))
 	// Deltas add up.
-	f("m{host.name=\"n1\",id=\"0\"} delta - 1 @1700000000100 from 1700000000090\nm{host.name=\"n1\",id=\"1\"} delta - 2 @1700000000100 from 1700000000090\n"+
-		"m{host.name=\"n1\",overflow=\"true\"} delta - 7 @1700000000100 from 1700000000090", four("delta", "1 2 3 4", 100))
+	f("m{host.name=\"n1\",id=\"0\"} delta - 1 @1700000100000 from 1700000090000\nm{host.name=\"n1\",id=\"1\"} delta - 2 @1700000100000 from 1700000090000\n"+
+		"m{host.name=\"n1\",overflow=\"true\"} delta - 7 @1700000100000 from 1700000090000", four("delta", "1 2 3 4", 100))
 	// Increases of counters add up; a first reading of one that is older than we are says nothing.
-	f("m{host.name=\"n1\",id=\"0\"} counter - 5 +4 since 1700000000100 @1700000000200\nm{host.name=\"n1\",id=\"1\"} counter - 5 +3 since 1700000000100 @1700000000200\n"+
-		"m{host.name=\"n1\",overflow=\"true\"} counter - 30 +30 since 1700000000100 @1700000000200 from 1700000000099",
+	f("m{host.name=\"n1\",id=\"0\"} counter - 5 +4 since 1700000100000 @1700000200000\nm{host.name=\"n1\",id=\"1\"} counter - 5 +3 since 1700000100000 @1700000200000\n"+
+		"m{host.name=\"n1\",overflow=\"true\"} counter - 30 +30 since 1700000100000 @1700000200000 from 1700000099999",
 		four("counter", "1 2 3 4", 100), four("counter", "5 5 13 24", 200))
-	f("m{host.name=\"n1\",id=\"0\"} counter - 6 +1 since 1700000000200 @1700000000300\nm{host.name=\"n1\",id=\"1\"} counter - 6 +1 since 1700000000200 @1700000000300\n"+
-		"m{host.name=\"n1\",overflow=\"true\"} counter - 37 +7 since 1700000000200 @1700000000300 from 1700000000099",
+	f("m{host.name=\"n1\",id=\"0\"} counter - 6 +1 since 1700000200000 @1700000300000\nm{host.name=\"n1\",id=\"1\"} counter - 6 +1 since 1700000200000 @1700000300000\n"+
+		"m{host.name=\"n1\",overflow=\"true\"} counter - 37 +7 since 1700000200000 @1700000300000 from 1700000099999",
 		four("counter", "1 2 3 4", 100), four("counter", "5 5 13 24", 200), four("counter", "6 6 15 5", 300)) // the fourth started again
 	// A counter that began while we watched adds its first value too.
-	f("m{host.name=\"n1\",overflow=\"true\"} counter - 5 +5 since 1700000000050 @1700000000100 from 1700000000050",
-		four("counter", "1 2", 100), "m{id=\"9\"} counter - 5 @1700000000100 from 1700000000050")
+	f("m{host.name=\"n1\",overflow=\"true\"} counter - 5 +5 since 1700000050000 @1700000100000 from 1700000050000",
+		four("counter", "1 2", 100), "m{id=\"9\"} counter - 5 @1700000100000 from 1700000050000")
 	// Two batches of one moment are two samples.
-	f("m{host.name=\"n1\",overflow=\"true\"} gauge - 8 @1700000000101", four("gauge", "1 2 3", 100), "m{id=\"9\"} gauge - 8 @1700000000100")
+	f("m{host.name=\"n1\",overflow=\"true\"} gauge - 8 @1700000100001", four("gauge", "1 2 3", 100), "m{id=\"9\"} gauge - 8 @1700000100000")
 	// Another metric, and another type of the same name, have room of their own.
 	f("o{host.name=\"n1\",id=\"3\"} gauge - 1 @1\nm{host.name=\"n1\",id=\"3\"} delta - 1 @1", four("gauge", "1 2 3", 100), "o{id=\"3\"} gauge - 1 @1\nm{id=\"3\"} delta - 1 @1")
 }
@@ -84,12 +84,12 @@ h{id="1"} dist - 0 @30 from 20 hist (count=3 sum=3 min=1 max=2 bounds=[1] counts
 h{id="2"} dist - 0 @30 from 20 hist (count=1 sum=9 min=9 max=9 bounds=[2] counts=[0 1])
 `), `h{host.name="n1",overflow="true"} dist - 0 @30 from 20 hist (count=4 sum=12 min=1 max=9)`)
 	metrics(t, h, `
-c{id="1"} cumdist - 0 @20 hist (count=3 sum=3 min=NaN max=NaN bounds=[1] counts=[1 2])
-c{id="2"} cumdist - 0 @20 hist (count=1 sum=9 min=NaN max=NaN bounds=[1] counts=[0 1])`)
+c{id="1"} cumdist - 0 @20000 hist (count=3 sum=3 min=NaN max=NaN bounds=[1] counts=[1 2])
+c{id="2"} cumdist - 0 @20000 hist (count=1 sum=9 min=NaN max=NaN bounds=[1] counts=[0 1])`)
 	expect(t, metrics(t, h, `
-c{id="1"} cumdist - 0 @30 hist (count=5 sum=6 min=NaN max=NaN bounds=[1] counts=[1 4])
-c{id="2"} cumdist - 0 @30 hist (count=2 sum=10 min=NaN max=NaN bounds=[1] counts=[1 1])
-`), `c{host.name="n1",overflow="true"} cumdist - 0 +0 since 20 @30 from 19 hist (count=3 sum=4 min=NaN max=NaN bounds=[1] counts=[1 2] since=(count=3 sum=4 min=NaN max=NaN bounds=[1] counts=[1 2]))`)
+c{id="1"} cumdist - 0 @30000 hist (count=5 sum=6 min=NaN max=NaN bounds=[1] counts=[1 4])
+c{id="2"} cumdist - 0 @30000 hist (count=2 sum=10 min=NaN max=NaN bounds=[1] counts=[1 1])
+`), `c{host.name="n1",overflow="true"} cumdist - 0 +0 since 20000 @30000 from 19999 hist (count=3 sum=4 min=NaN max=NaN bounds=[1] counts=[1 2] since=(count=3 sum=4 min=NaN max=NaN bounds=[1] counts=[1 2]))`)
 	balanced(t, h)
 }
 

@@ -101,6 +101,8 @@ func TestCountersGetTheirIncrease(t *testing.T) {
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010000")
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000009000")
 	f("c counter s 8 +3 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010000", "c counter s 8 @1700000020000")
+	// Of the same second: left out, and the next one counts from the last one that was not.
+	f("c counter s 8 +3 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010999", "c counter s 8 @1700000020000")
 	// Others are not touched.
 	f("g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000")
 	f("d delta s 5 @1700000010000 from 1", "d delta s 5 @1700000010000 from 1")
@@ -114,12 +116,12 @@ func TestRunningDistributionsGetTheirIncrease(t *testing.T) {
 		h.Complete(b)
 		expect(t, signal.Format(b), want)
 	}
-	at := func(ms int, count, a, b int) string {
-		return fmt.Sprintf("h cumdist s 0 @%d hist (count=%d sum=%d min=NaN max=NaN bounds=[1] counts=[%d %d])", born+ms, count, count, a, b)
+	at := func(sec int, count, a, b int) string {
+		return fmt.Sprintf("h cumdist s 0 @%d hist (count=%d sum=%d min=NaN max=NaN bounds=[1] counts=[%d %d])", born+1000*sec, count, count, a, b)
 	}
-	f(at(1, 3, 1, 2), "h cumdist s 0 @1700000000001 hist (count=3 sum=3 min=NaN max=NaN bounds=[1] counts=[1 2])")
-	f(at(2, 7, 2, 5), "h cumdist s 0 +0 since 1700000000001 @1700000000002 hist (count=7 sum=7 min=NaN max=NaN bounds=[1] counts=[2 5] since=(count=4 sum=4 min=NaN max=NaN bounds=[1] counts=[1 3]))")
-	f(at(3, 8, 1, 7), "h cumdist s 0 +0 since 1700000000002 @1700000000003 hist (count=8 sum=8 min=NaN max=NaN bounds=[1] counts=[1 7] since=(count=8 sum=8 min=NaN max=NaN bounds=[1] counts=[1 7]))")
+	f(at(1, 3, 1, 2), "h cumdist s 0 @1700000001000 hist (count=3 sum=3 min=NaN max=NaN bounds=[1] counts=[1 2])")
+	f(at(2, 7, 2, 5), "h cumdist s 0 +0 since 1700000001000 @1700000002000 hist (count=7 sum=7 min=NaN max=NaN bounds=[1] counts=[2 5] since=(count=4 sum=4 min=NaN max=NaN bounds=[1] counts=[1 3]))")
+	f(at(3, 8, 1, 7), "h cumdist s 0 +0 since 1700000002000 @1700000003000 hist (count=8 sum=8 min=NaN max=NaN bounds=[1] counts=[1 7] since=(count=8 sum=8 min=NaN max=NaN bounds=[1] counts=[1 7]))")
 	if n := h.Stats[signal.Metric].Resets.Load(); n != 1 {
 		t.Errorf("%d resets: a bucket that shrinks is one", n)
 	}
