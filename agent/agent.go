@@ -147,6 +147,11 @@ func Run(ctx context.Context, o Options) error {
 	a.mu.Unlock()
 	stopSources()
 	a.wait(sourceUnit)
+	flushing, cancel := context.WithTimeout(senders, time.Second)
+	if err := a.hub.Flush(flushing); err != nil { // a full spool that waits must not hold up the stop
+		a.log.Error("what rules have counted cannot be spooled", "error", err)
+	}
+	cancel()
 	for _, k := range signal.Kinds {
 		if err := a.spools[k].Sync(); err != nil {
 			a.log.Error("a spool cannot be synced; a power cut now would cost its newest frames", "kind", k, "error", err)

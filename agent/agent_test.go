@@ -53,7 +53,9 @@ collect:
   host: {interval: 1s}
   containers: {enabled: false}
   statsd: {enabled: false}
-  logs: {pods: {enabled: false}, files: [{path: %s/*.log, start: beginning}]}
+  prometheus: {enabled: false}
+  kubernetes: {enabled: false}
+  logs: {pods: {enabled: false}, docker: {enabled: false}, files: [{path: %s/*.log, start: beginning}]}
 destinations:
   a: {type: influxdb, url: %s}
   b: {type: influxdb, url: %s}

@@ -17,6 +17,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/collect/host"
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/otlp"
+	"github.com/causeway-agent/causeway/agent/collect/probe"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
@@ -131,6 +132,14 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 				return s.Run(ctx, a.hub)
 			},
 			look: func() any { return scrapeStatus(s) },
+		})
+	}
+	if len(c.Probes) > 0 {
+		s := probe.New(c.Probes, a.log.With("source", "probes"))
+		units = append(units, unit{
+			name: "collect/probes", sort: sourceUnit, conf: c.Probes,
+			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
+			look: func() any { return s.Status() },
 		})
 	}
 	if c.StatsD.Enabled != "false" {

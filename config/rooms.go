@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-agent/causeway/agent/collect/host"
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/otlp"
+	"github.com/causeway-agent/causeway/agent/collect/probe"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
@@ -28,6 +29,8 @@ type Collect struct {
 	Containers container.Config `yaml:"containers"`
 	// Prometheus is layer 3: the pages that applications show.
 	Prometheus prom.Config `yaml:"prometheus"`
+	// Probes ask servers whether they answer.
+	Probes probe.Config `yaml:"probes"`
 	// StatsD is layer 3: what applications send by StatsD and DogStatsD.
 	StatsD statsd.Config `yaml:"statsd"`
 	// OTLP is layer 3 too: what applications with an OpenTelemetry SDK send.
@@ -52,6 +55,7 @@ func (c Collect) check() error {
 		under("host", c.Host.Check()),
 		under("containers", c.Containers.Check()),
 		under("prometheus", c.Prometheus.Check()),
+		c.Probes.Check(), // its complaints begin with probes[i]
 		under("statsd", c.StatsD.Check()),
 		under("otlp", c.OTLP.Check()),
 		under("kubernetes", c.Kubernetes.Check()),
