@@ -12,6 +12,9 @@
 //
 //	host and containers  names: native: as the core, network, disk, container
 //	                     and kubelet checks name them (names.go)
+//	Kubernetes           names: native: as the kubelet and kubernetes_state_core
+//	                     checks name them, with their tags (names_kube.go); what
+//	                     those checks do not send goes under its own name
 //	every other metric   its own name; system.* and process.* with otel. before
 //	                     it, since Datadog's mean something else
 //	counter, delta       a count over its interval; a counter's first sample has
@@ -21,7 +24,8 @@
 //	                     NAME.min .max .avg .median .95percentile .99percentile
 //	                     as gauges (hist.go)
 //	lines                logs v2, trace and span as dd.trace_id, dd.span_id (logs.go)
-//	events, checks       /api/v1/events and /api/v1/check_run (events.go)
+//	events, checks       /api/v1/events and /api/v1/check_run (events.go); those of
+//	                     Kubernetes' objects as the kubernetes_apiserver check has them
 //	labels               kube_namespace, pod_name, … (tags.go), normalised as
 //	                     Datadog does it; host.name is the host, not a tag
 //
@@ -42,7 +46,9 @@
 // client's own retries stay off. It does not send distributions as such
 // (/api/v1/distribution_points): a request repeated there counts twice, and
 // takes values where we have buckets. Of points of a series within one second,
-// the unit of Datadog's clock, the last one counts there.
+// the unit of Datadog's clock, the last one counts there. It makes no service
+// checks of samples (kubernetes_state.node.ready and the like): those are
+// another request, and an item has one; node.by_condition says the same.
 package datadog
 
 import (

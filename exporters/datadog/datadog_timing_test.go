@@ -108,7 +108,8 @@ func kubeBatch(n int) *signal.Batch {
 		id := []string{signal.LabelHost, "node-17.example.internal", signal.LabelCluster, "production", signal.LabelNode, "node-17.example.internal",
 			signal.LabelNamespace, "default", signal.LabelPod, fmt.Sprint("web-7d4b9c6f5-", i), signal.LabelPodUID, fmt.Sprint("0b6e7a52-8a0e-4c55-9f6b-", i)}
 		add := func(name string, typ signal.Type, v float64, labels ...string) {
-			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: typ, Labels: signal.Labels(append(labels, id...)...)}), Time: 1700000010000, Value: v})
+			series := signal.Intern(signal.Desc{Name: name, Type: typ, Labels: signal.Labels(append(labels, id...)...)})
+			b.Add(signal.Sample{Series: series, Time: 1700000010000, Value: v})
 		}
 		add("kube_pod_created", signal.Gauge, 1699999000)
 		add("kube_pod_start_time", signal.Gauge, 1699999001)

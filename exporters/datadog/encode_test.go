@@ -186,7 +186,8 @@ func TestHistograms(t *testing.T) {
 		"d.count count 1/10s; d.sum count 8/10s; d.min gauge 8; d.avg gauge 8; d.median gauge 8; d.95percentile gauge 9.5; d.99percentile gauge 9.9", 0)
 	f(`d dist s 0`+iv+`(count=1 sum=1 min=1 max=1 scale=0 zero=0 width=0 pos=0:[1] neg=0:[])`,
 		"d.count count 1/10s; d.sum count 1/10s second; d.min gauge 1 second; d.max gauge 1 second; d.avg gauge 1 second; d.median gauge 1 second; d.95percentile gauge 1 second; d.99percentile gauge 1 second", 0)
-	f(`d dist - 0`+iv+`(count=2 sum=3 min=NaN max=NaN q=[0.5:1 0.999:2])`, "d.count count 2/10s; d.sum count 3/10s; d.avg gauge 1.5; d.median gauge 1; d.99.9percentile gauge 2", 0)
+	f(`d dist - 0`+iv+`(count=2 sum=3 min=NaN max=NaN q=[0.5:1 0.999:2])`,
+		"d.count count 2/10s; d.sum count 3/10s; d.avg gauge 1.5; d.median gauge 1; d.99.9percentile gauge 2", 0)
 	f(`d cumdist - 0 +0 since 1700000000000 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0] since=(count=2 sum=1 min=NaN max=NaN bounds=[1] counts=[2 0]))`,
 		"d.count count 2/10s; d.sum count 1/10s; d.avg gauge 0.5; d.median gauge 0.5; d.95percentile gauge 0.95; d.99percentile gauge 0.99", 0)
 	f(`d cumdist - 0 @1700000010000 hist (count=9 sum=20 min=NaN max=NaN bounds=[1] counts=[9 0])`, "", 1)
@@ -245,7 +246,10 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	for _, c := range []struct {
 		e exporters.Exporter
 		b *signal.Batch
-	}{{Metrics("m", tagged(), nil), hostBatch()}, {Metrics("m", tagged(), nil), ownBatch(100)}, {Metrics("m", tagged(), nil), kubeBatch(3)}, {Metrics("m", tagged(), nil), hists}, {Logs("l", tagged(), nil), logBatch(100)}} {
+	}{
+		{Metrics("m", tagged(), nil), hostBatch()}, {Metrics("m", tagged(), nil), ownBatch(100)}, {Metrics("m", tagged(), nil), kubeBatch(3)},
+		{Metrics("m", tagged(), nil), hists}, {Logs("l", tagged(), nil), logBatch(100)},
+	} {
 		dst, _, _ := c.e.Encode(nil, c.b, 0, c.b.Len())
 		if n := testing.AllocsPerRun(10, func() { c.e.Encode(dst[:0], c.b, 0, c.b.Len()) }); n > 0 {
 			t.Errorf("%v: %v allocations for %d items", c.e.Kind(), n, c.b.Len())

@@ -85,7 +85,8 @@ func (e *events) event(dst []byte, ev *signal.EventItem) []byte {
 // objectTitle is the title that Datadog's agent gives an event of a Kubernetes
 // object: Pod default/web-1: BackOff.
 func objectTitle(ev *signal.EventItem) string {
-	kind, name, reason := signal.Lookup(ev.Labels, signal.LabelObjectKind), signal.Lookup(ev.Labels, signal.LabelObjectName), signal.Lookup(ev.Labels, signal.LabelEventReason)
+	kind, name := signal.Lookup(ev.Labels, signal.LabelObjectKind), signal.Lookup(ev.Labels, signal.LabelObjectName)
+	reason := signal.Lookup(ev.Labels, signal.LabelEventReason)
 	if kind == "" || name == "" || reason == "" {
 		return ev.Title
 	}

@@ -66,8 +66,13 @@ func (r *row) applies(d *signal.Desc, is string) bool {
 
 // stands reports whether what the row asks for stands beside sample i.
 func (r *row) stands(b *signal.Batch, i int, d *signal.Desc) bool {
-	other := sibling(b, i, d, [2]string{r.key, r.where.key}, term{r.where.metric, r.where.is})
-	return other != nil && other.Value == 1
+	// There is one state at a time: the first that is found tells.
+	other := sibling(b, i, d, [2]string{r.key, r.where.key}, term{r.where.metric, every})
+	if other == nil || other.Value != 1 {
+		return false
+	}
+	is := other.Series.Desc()
+	return signal.Lookup(is.Labels, r.where.key) == r.where.is
 }
 
 // increase returns by how much a counter or delta grew, and in how many
@@ -197,7 +202,7 @@ const (
 
 // sibling returns the sample of t beside sample i, whose description is d: of
 // the same time, with the same labels but for keys, of which the second has
-// t's value. nil if there is none.
+// t's value. nil if there is none, the nearest if there are several.
 func sibling(b *signal.Batch, i int, d *signal.Desc, keys [2]string, t term) *signal.Sample {
 	reach := near
 	if t.metric == signal.SystemCPULogicalCount {
@@ -219,7 +224,7 @@ func sibling(b *signal.Batch, i int, d *signal.Desc, keys [2]string, t term) *si
 			}
 			other := b.Samples[j].Series.Desc()
 			if other.Name == t.metric && other.Type == d.Type && sameBut(d.Labels, other.Labels, keys) &&
-				(keys[1] == "" || signal.Lookup(other.Labels, keys[1]) == t.is) {
+				(keys[1] == "" || t.is == every || signal.Lookup(other.Labels, keys[1]) == t.is) {
 				return &b.Samples[j]
 			}
 		}

@@ -20,6 +20,7 @@ const (
 // containers, of volumes, and of the kubelet itself. What that check counts
 // over the containers of a node, we send of each: the sums are the same.
 func kubeletRows() []row {
+	waits, ended := state{labelState, labelState, "waiting"}, state{labelState, labelState, "terminated"}
 	rows := []row{
 		{from: "k8s.container.cpu.request", to: "kubernetes.cpu.requests"},
 		{from: "k8s.container.cpu.limit", to: "kubernetes.cpu.limits"},
@@ -31,8 +32,8 @@ func kubeletRows() []row {
 		{from: labelState, key: labelState, is: "running", to: "kubernetes.containers.running"},
 		{from: labelState, key: labelState, is: "waiting"}, // its reason says it
 		{from: labelState, key: labelState, is: "terminated"},
-		{from: labelReason, key: labelReason, is: every, keep: true, to: "kubernetes.containers.state.waiting", where: state{labelState, labelState, "waiting"}},
-		{from: labelReason, key: labelReason, is: every, keep: true, to: "kubernetes.containers.state.terminated", where: state{labelState, labelState, "terminated"}},
+		{from: labelReason, key: labelReason, is: every, keep: true, to: "kubernetes.containers.state.waiting", where: waits},
+		{from: labelReason, key: labelReason, is: every, keep: true, to: "kubernetes.containers.state.terminated", where: ended},
 		{from: "k8s.container.status.last_terminated", to: "kubernetes.containers.last_state.terminated"},
 		{from: "kube_pod_status_phase", key: "phase", is: "Running", only: ones, to: "kubernetes.pods.running"},
 
@@ -196,11 +197,17 @@ func stateRows() (rows []row) {
 
 	add(row{from: "kube_resourcequota", key: "type", is: "hard", keep: true, to: "resourcequota.", word: "resource", tail: ".limit"})
 	add(row{from: "kube_resourcequota", key: "type", is: "used", keep: true, to: "resourcequota.", word: "resource", tail: ".used"})
-	for _, c := range [][2]string{{"min", "min"}, {"max", "max"}, {"default", "default"}, {"defaultRequest", "default_request"}, {"maxLimitRequestRatio", "max_limit_request_ratio"}} {
+	for _, c := range [][2]string{
+		{"min", "min"}, {"max", "max"}, {"default", "default"},
+		{"defaultRequest", "default_request"}, {"maxLimitRequestRatio", "max_limit_request_ratio"},
+	} {
 		add(row{from: "kube_limitrange", key: "constraint", is: c[0], keep: true, to: "limitrange.", word: "resource", tail: "." + c[1]})
 	}
 
-	for _, kind := range []string{"pod", "deployment", "daemonset", "statefulset", "replicaset", "job", "cronjob", "node", "namespace", "service", "ingress", "secret"} {
+	for _, kind := range []string{
+		"pod", "deployment", "daemonset", "statefulset", "replicaset", "job", "cronjob",
+		"node", "namespace", "service", "ingress", "secret",
+	} {
 		add(row{from: signal.KubeObjects, key: signal.LabelObjectKind, is: kind, to: kind + ".count"})
 	}
 	add(row{from: signal.KubeObjects, key: signal.LabelObjectKind, is: "horizontalpodautoscaler", to: "hpa.count"})

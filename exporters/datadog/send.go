@@ -106,7 +106,8 @@ func (c *client) Send(ctx context.Context, body []byte) error {
 	case c.kind == signal.Event && bytes.HasPrefix(body, []byte("[")):
 		what = submitChecks
 		if old(body, time.Now()) {
-			return &exporters.Error{Class: exporters.Permanent, Whole: true, Unsent: true, Err: errors.New("service checks of more than 10 minutes ago, which Datadog does not take")}
+			return &exporters.Error{Class: exporters.Permanent, Whole: true, Unsent: true,
+				Err: errors.New("service checks of more than 10 minutes ago, which Datadog does not take")}
 		}
 	case c.kind == signal.Event:
 		what = createEvent
@@ -211,7 +212,8 @@ func (c *client) Connect(ctx context.Context) error {
 		if last := c.conf.APIKey.Last4(); last != "" {
 			key += " that ends in " + last
 		}
-		return fmt.Errorf("%s does not know %s (%d): check that api_key is an API key, not an application key, that it was not revoked, and that it belongs to site %s: %s", host, key, status, c.conf.Site, words)
+		return fmt.Errorf("%s does not know %s (%d): check that api_key is an API key, not an application key, "+
+			"that it was not revoked, and that it belongs to site %s: %s", host, key, status, c.conf.Site, words)
 	case status == http.StatusTooManyRequests:
 		return fmt.Errorf("%s answers too many requests (429); try again later: %s", host, words)
 	case status/100 == 3:

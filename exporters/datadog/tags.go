@@ -192,7 +192,7 @@ type tagger struct {
 // append appends the tags of a label set, and those of the configuration whose
 // keys no label has.
 func (g *tagger) append(dst []byte, labels string, st style) []byte {
-	n := 0
+	n, pod := 0, false // pod: its name came by
 	if st.add != "" {
 		dst = append(append(append(dst, g.open...), st.add...), g.shut...)
 		n++
@@ -220,6 +220,18 @@ func (g *tagger) append(dst []byte, labels string, st style) []byte {
 			}
 		}
 		at := len(dst)
+		switch {
+		case k == signal.LabelPod:
+			pod = true
+		case k == signal.LabelPodUID && pod:
+			continue // the name says it, and the uid would make each restart a new series
+		case st.kube && k == signal.LabelNode && signal.Lookup(rest, "node") == "":
+			dst = g.tag(dst, "node", v) // so the check calls it; everything else says kube_node
+		case st.kube && k == "phase" && !pod:
+			// Of a pod it is pod_phase; of volumes the documentation has phase, where
+			// the check's table has pod_phase for all.
+			dst = g.tag(dst, k, v)
+		}
 		dst = g.label(dst, labels, k, key, v, st)
 		if len(dst) > at {
 			n++
@@ -248,10 +260,6 @@ func kubeKey(labels, label, key string) string {
 // label appends the one or two tags of a label.
 func (g *tagger) label(dst []byte, labels, k, key, v string, st style) []byte {
 	switch k {
-	case signal.LabelPodUID:
-		if signal.Lookup(labels, signal.LabelPod) != "" {
-			return dst // the name says it, and the uid would make each restart a new series
-		}
 	case signal.LabelHostID:
 		if signal.Lookup(labels, signal.LabelHost) != "" {
 			return dst
@@ -274,17 +282,6 @@ func (g *tagger) label(dst []byte, labels, k, key, v string, st style) []byte {
 		if st.nic {
 			dst = g.tag(dst, "device_name", v)
 			key = "device"
-		}
-	case signal.LabelNode:
-		// The check calls it node, everything else kube_node.
-		if st.kube && signal.Lookup(labels, "node") == "" {
-			dst = g.tag(dst, "node", v)
-		}
-	case "phase":
-		// Of a pod it is pod_phase; of volumes the documentation has phase, where
-		// the check's table has pod_phase for all.
-		if st.kube && signal.Lookup(labels, signal.LabelPod) == "" {
-			dst = g.tag(dst, k, v)
 		}
 	case signal.LabelEventComponent:
 		dst = g.tag(dst, "reporting_controller", v)
