@@ -112,6 +112,7 @@ type Plan struct {
 	Drain        time.Duration
 	Host         time.Duration // interval of host metrics; 0: none are collected
 	Agent        string        // more keys of the section agent, in flow style
+	Scrape       string        // URL of a page of metrics, scraped every second; "": none
 }
 
 // Influx returns one destination of type influxdb at url, with more keys in
@@ -138,6 +139,10 @@ func (n *Node) Text(p Plan) string {
 	if p.Host > 0 {
 		host = fmt.Sprintf("{enabled: \"true\", interval: %v}", p.Host)
 	}
+	scrape := "{enabled: \"false\"}"
+	if p.Scrape != "" {
+		scrape = fmt.Sprintf("{enabled: \"true\", interval: 1s, timeout: 1s, targets: [{url: %q}]}", p.Scrape)
+	}
 	return fmt.Sprintf(`version: 1
 active: [%s]
 agent: {node: proof, listen: %q, data_dir: %q, drain: %v%s}
@@ -146,13 +151,16 @@ collect:
   host: %s
   containers: {enabled: "false"}
   statsd: {enabled: "false"}
+  kubernetes: {enabled: "false"}
+  prometheus: %s
   logs:
     pods: {enabled: "false"}
+    docker: {enabled: "false"}
     files:
       - {path: %q, start: beginning}
 destinations:
   %s
-`, strings.Join(p.Active, ", "), n.Listen, n.Data, p.Drain, p.Agent, p.Spool, host, filepath.Join(n.Logs, "*.log"), strings.Join(p.Destinations, "\n  "))
+`, strings.Join(p.Active, ", "), n.Listen, n.Data, p.Drain, p.Agent, p.Spool, host, scrape, filepath.Join(n.Logs, "*.log"), strings.Join(p.Destinations, "\n  "))
 }
 
 // Configure puts agent.yaml in place, whole.
