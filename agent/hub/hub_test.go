@@ -108,6 +108,14 @@ func TestCountersGetTheirIncrease(t *testing.T) {
 	f("d delta s 5 @1700000010000 from 1", "d delta s 5 @1700000010000 from 1")
 }
 
+// What belongs to no node, though a node's agent reports it, says so.
+func TestAnEmptyLabelTakesOneOfTheAgentsAway(t *testing.T) {
+	h := newHub(t, Config{}, signal.Labels(signal.LabelHost, "n1", "team", "web"), nil)
+	b := parse(t, signal.Metric, `g{host.name="",a="b"} gauge s 5 @1700000010000`)
+	h.Complete(b)
+	expect(t, signal.Format(b), `g{a="b",team="web"} gauge s 5 @1700000010000`)
+}
+
 func TestRunningDistributionsGetTheirIncrease(t *testing.T) {
 	h := newHub(t, Config{}, "", nil)
 	f := func(in, want string) {

@@ -91,14 +91,20 @@ func (h *Hub) refreshStreamLocked(e *streamEntry, raw signal.Stream, version uin
 	e.full = signal.InternStream(stored(labels))
 }
 
-// stored returns a label set without what is for the hub alone.
+// stored returns a label set without what is for the hub alone, and without
+// empty values: a collector says so that a label of the agent's is not its own.
 func stored(labels string) string {
-	if signal.Lookup(labels, signal.LabelParse) == "" && signal.Lookup(labels, labelSkip) == "" {
+	ours := func(k, v string) bool { return v == "" || k == signal.LabelParse || k == labelSkip }
+	clean := true
+	for k, v := range signal.Walk(labels) {
+		clean = clean && !ours(k, v)
+	}
+	if clean {
 		return labels
 	}
 	var kept []byte
 	for k, v := range signal.Walk(labels) {
-		if k != signal.LabelParse && k != labelSkip {
+		if !ours(k, v) {
 			kept = signal.AppendLabel(kept, k, v)
 		}
 	}

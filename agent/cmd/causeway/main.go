@@ -18,6 +18,7 @@ import (
 	"os"
 	"strings"
 	"time"
+	_ "time/tzdata" // an image of nothing but the binary has no time zones, and CronJobs name them
 
 	"github.com/spf13/cobra"
 
