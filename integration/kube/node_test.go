@@ -186,13 +186,14 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	apply(t, c, agentManifest)
 	wants(t, c, "1", "-n", "causeway", "get", "daemonset", "causeway", "-o", "jsonpath={.status.numberReady}")
 	store := a.store(t, c)
-	for _, q := range inStore {
-		until(t, c, q.what, func() error {
-			answer, err := store(q.query)
+	has := func(what, query string, wants ...string) {
+		t.Helper()
+		until(t, c, what, func() error {
+			answer, err := store(query)
 			if err != nil {
 				return err
 			}
-			for _, want := range q.want {
+			for _, want := range wants {
 				if !strings.Contains(answer, want) {
 					return fmt.Errorf("no %s in %.2000s", want, answer)
 				}
@@ -200,14 +201,33 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 			return nil
 		})
 	}
-}
+	const web = `namespace = 'demo' AND workload_kind = 'Deployment' AND workload_name = 'web'`
+	has("layer 1", `SELECT last(usage_idle) FROM cpu WHERE host = 'node-1' AND cluster = 'test'`, `"last"`)
+	has("layer 2, containers", `SELECT last(memory_working_set_bytes) FROM kubernetes_pod_container WHERE container_image = 'registry.local/workload' AND `+web, `"last"`)
+	has("layer 2, throttling", `SELECT last(cpu_throttling_throttled_periods) FROM kubernetes_pod_container WHERE `+web, `"last"`)
+	has("layer 2, volumes", `SELECT last(value) FROM "k8s.volume.usage" WHERE "k8s.volume.name" = 'scratch' AND `+web, `"last"`)
+	has("layer 2, restarts", `SELECT last(value) FROM "k8s.container.restart.count" WHERE pod_name = 'crash' AND value > 0`, `"last"`)
+	has("layer 2, what ended a container", `SELECT last(value) FROM "k8s.container.status.last_terminated" WHERE pod_name = 'hungry' GROUP BY *`, "OOMKilled")
+	has("layer 4, from the leader", `SELECT last(value) FROM kube_deployment_status_replicas_available WHERE deployment_name = 'web'`, `,2]`)
+	has("layer 4, of this node's pods", `SELECT last(value) FROM kube_pod_status_phase WHERE pod_name = 'host' GROUP BY *`, "Running")
+	has("logs", `SELECT count(message) FROM syslog WHERE namespace = 'demo' AND "k8s.workload.kind" = 'Deployment' AND "k8s.workload.name" = 'web'`, `"count"`)
+	has("the log of a pod that crashes", `SELECT message FROM syslog WHERE pod_name = 'crash' LIMIT 1`, "line 1")
+	has("errors", `SELECT message FROM syslog WHERE stream = 'stderr' LIMIT 1`, "something is wrong")
+	has("events of a pod that crashes", `SELECT title FROM events WHERE pod_name = 'crash' AND "k8s.event.reason" = 'BackOff'`, "BackOff")
 
-// inStore is what is asked of the embedded store, and what each answer must have.
-var inStore = []struct {
-	what, query string
-	want        []string
-}{
-	{"all layers", "SHOW MEASUREMENTS", []string{`"cpu"`, `"mem"`, `"kubernetes_pod_container"`, `"syslog"`, `"events"`}},
+	kubectl := func(args ...string) {
+		t.Helper()
+		if _, err := c.Kubectl(t.Context(), "", append([]string{"-n", "demo"}, args...)...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kubectl("scale", "deployment", "web", "--replicas=3")
+	has("a Deployment that scales", `SELECT last(value) FROM kube_deployment_status_replicas_available WHERE deployment_name = 'web'`, `,3]`)
+	kubectl("set", "env", "deployment/web", "ROLLED=yes")
+	has("a Deployment that rolls", `SELECT title, text FROM events WHERE "k8s.event.reason" = 'ScalingReplicaSet'`, "Scaled down replica set")
+	kubectl("delete", "pod", "host", "--wait=false")
+	has("a pod that is deleted", `SELECT title FROM events WHERE pod_name = 'host' AND "k8s.event.reason" = 'Killing'`, "Killing")
+	has("and what it said before it ended", `SELECT last(message) FROM syslog WHERE pod_name = 'host'`, "line")
 }
 
 // agentManifest is the agent on each node, alone: it elects its leader among
