@@ -1,7 +1,10 @@
 package datadog
 
 import (
+	"encoding/binary"
 	"math"
+	"math/bits"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 	"unsafe"
@@ -20,6 +23,9 @@ func appendString(dst []byte, s string) []byte {
 // appendUpTo is appendString for a string of at most most bytes, quotes and
 // escapes included; whole is false if s was cut.
 func appendUpTo(dst []byte, s string, most int) (_ []byte, whole bool) {
+	if len(s) <= (most-2)/longestEscape {
+		return appendWhole(dst, s), true
+	}
 	begin := len(dst)
 	dst = append(dst, '"')
 	from := 0
@@ -34,7 +40,7 @@ func appendUpTo(dst []byte, s string, most int) (_ []byte, whole bool) {
 		if i == len(s) {
 			break
 		}
-		if most-2-(len(dst)-begin) < 6 { // the longest escape
+		if most-2-(len(dst)-begin) < longestEscape {
 			return append(dst, '"'), false
 		}
 		c := s[i]
@@ -49,17 +55,10 @@ func appendUpTo(dst []byte, s string, most int) (_ []byte, whole bool) {
 			from = i
 			continue
 		}
-		switch c {
-		case '"', '\\':
+		if c == '"' || c == '\\' {
 			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			dst = appendControl(dst, c)
 		}
 		i++
 		from = i
@@ -67,19 +66,86 @@ func appendUpTo(dst []byte, s string, most int) (_ []byte, whole bool) {
 	return append(dst, '"'), true
 }
 
+// longestEscape is how many bytes one byte may become: \u00XX.
+const longestEscape = 6
+
+// appendWhole is appendString for what certainly fits. It copies eight bytes and
+// then looks whether one of them cannot stand as it is: a line of JSON has a quote
+// every few bytes, and to look for each first and then copy what stands before it
+// took twice as long.
+func appendWhole(dst []byte, s string) []byte {
+	const room = longestEscape + 8 + 1 // one escape, a word, the quote at the end
+	n := len(dst)
+	dst = slices.Grow(dst, len(s)+len(s)/4+2*room)
+	dst = dst[:cap(dst)]
+	dst[n] = '"'
+	n++
+	for i := 0; i < len(s); {
+		if len(dst)-n < len(s)-i+room {
+			dst = slices.Grow(dst[:n], 2*(len(s)-i)+2*room)
+			dst = dst[:cap(dst)]
+		}
+		if i+8 <= len(s) {
+			w := binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[i:]), 8))
+			binary.LittleEndian.PutUint64(dst[n:], w)
+			hits := special(w)
+			if hits == 0 {
+				i, n = i+8, n+8
+				continue
+			}
+			k := bits.TrailingZeros64(hits) / 8
+			i, n = i+k, n+k
+		} else if c := s[i]; c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf {
+			dst[n] = c
+			i, n = i+1, n+1
+			continue
+		}
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			dst[n], dst[n+1] = '\\', c
+			i, n = i+1, n+2
+		case c >= utf8.RuneSelf:
+			r, size := utf8.DecodeRuneInString(s[i:])
+			n = len(utf8.AppendRune(dst[:n], r)) // a byte that is no UTF-8 is U+FFFD
+			i += size
+		default:
+			n = len(appendControl(dst[:n], c))
+			i++
+		}
+	}
+	dst[n] = '"'
+	return dst[:n+1]
+}
+
+// appendControl appends the escape of a byte below ' '.
+func appendControl(dst []byte, c byte) []byte {
+	switch c {
+	case '\n':
+		return append(dst, '\\', 'n')
+	case '\r':
+		return append(dst, '\\', 'r')
+	case '\t':
+		return append(dst, '\\', 't')
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+}
+
+// special marks the bytes of a word that cannot stand in a JSON string as they
+// are, or that are not ASCII, by their highest bit. The lowest mark is always
+// right; a borrow may set one behind it too much.
+func special(w uint64) uint64 {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	// A byte below ' ' borrows in w-0x20…, one equal to q in (w^q…)-0x01….
+	quote, back := w^('"'*ones), w^('\\'*ones)
+	return (w | (w - ' '*ones) | (quote - ones) | (back - ones)) & high
+}
+
 // plain returns the index of the first byte from i on that cannot stand in a
 // JSON string as it is, or that is not ASCII. It looks at eight bytes at once.
 func plain(s string, i int) int {
-	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for ; i+8 <= len(s); i += 8 {
-		p := s[i : i+8]
-		w := uint64(p[0]) | uint64(p[1])<<8 | uint64(p[2])<<16 | uint64(p[3])<<24 |
-			uint64(p[4])<<32 | uint64(p[5])<<40 | uint64(p[6])<<48 | uint64(p[7])<<56
-		// A byte below ' ' borrows in w-0x20…, one equal to q in (w^q…)-0x01….
-		// A borrow may also mark a byte behind a true hit; the loop below tells.
-		quote, back := w^('"'*ones), w^('\\'*ones)
-		if (w|(w-' '*ones)|(quote-ones)|(back-ones))&high != 0 {
-			break
+		if hits := special(binary.LittleEndian.Uint64(unsafe.Slice(unsafe.StringData(s[i:]), 8))); hits != 0 {
+			return i + bits.TrailingZeros64(hits)/8
 		}
 	}
 	for ; i < len(s); i++ {
