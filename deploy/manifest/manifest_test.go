@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	jsonyaml "sigs.k8s.io/yaml"
 
 	"github.com/causeway-agent/causeway/config"
 )
@@ -562,4 +563,42 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// What docker-compose mounts is there, and its agent starts with its variables.
+// The dashboards' folder has a test of its own.
+func TestComposeHoldsTogether(t *testing.T) {
+	text, err := os.ReadFile("../docker-compose.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Environment map[string]string `json:"environment"`
+			Volumes     []string          `json:"volumes"`
+		} `json:"services"`
+	}
+	if err := jsonyaml.Unmarshal(text, &compose); err != nil {
+		t.Fatal(err)
+	}
+	mounted := 0
+	for name, s := range compose.Services {
+		for _, v := range s.Volumes {
+			file, _, _ := strings.Cut(v, ":")
+			if strings.HasPrefix(file, "./compose/") {
+				mounted++
+				if _, err := os.Stat(filepath.Join("..", file)); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		}
+	}
+	var env []string
+	for k, v := range compose.Services["causeway"].Environment {
+		env = append(env, k+"="+v)
+	}
+	c, err := config.Load("../compose/agent.yaml", env)
+	if err != nil || mounted != 3 || c.Agent.Listen != ":9580" || c.Collect.Host.Root != "/host" {
+		t.Errorf("%d files mounted; %v", mounted, err)
+	}
 }
