@@ -188,6 +188,7 @@ func (a *Agent) open(cfg *config.Config) (err error) {
 	}
 	a.hub = hub.New(a.spools, a.start)
 	a.hub.Log = a.log
+	a.hub.Fresh = a.feed.Offer
 	if err := a.hub.Seed(seedBytes); err != nil {
 		a.log.Warn("the last totals of counters cannot be read back; the first increases after this start are missing", "error", err)
 	}

@@ -407,6 +407,8 @@ func BenchmarkScrapeToDatadog(b *testing.B) {
 	spools := openSpools(b, b.TempDir())
 	h := hub.New(spools, time.Now())
 	h.Configure(hub.Default(), signal.Labels(signal.LabelHost, "n1"), nil)
+	feed := exporters.NewFeed(sharedFrames)
+	h.Fresh = feed.Offer
 	conf := prom.Default()
 	conf.Enabled, conf.Interval, conf.Timeout = "true", time.Second, time.Second
 	conf.Targets = []prom.Target{{URL: page.URL + "/metrics"}}
@@ -421,7 +423,7 @@ func BenchmarkScrapeToDatadog(b *testing.B) {
 	}
 	dd := datadog.Default()
 	dd.URL, dd.APIKey = server.URL, "0123"
-	d := &exporters.Delivery{Exporter: datadog.Metrics("d/metric", dd, client), Live: cursor.Live(), Linger: 100 * time.Millisecond}
+	d := &exporters.Delivery{Exporter: datadog.Metrics("d/metric", dd, client), Live: cursor.Live(), Feed: feed, Linger: 100 * time.Millisecond}
 	ctx, cancel := context.WithCancel(b.Context())
 	done := make(chan error, 2)
 	go func() { done <- d.Run(ctx) }()

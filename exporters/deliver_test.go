@@ -567,3 +567,17 @@ func TestAFeedDecodesOnce(t *testing.T) {
 		t.Error("frame 1 was still remembered behind five others")
 	}
 }
+
+// What the hub has just made need not be taken to pieces again.
+func TestAFeedTakesWhatItIsOffered(t *testing.T) {
+	f := NewFeed(2)
+	batch := numbered(0, 10, time.UnixMilli(1))
+	frame := signal.AppendFrame(nil, batch)
+	f.Offer(1, batch)
+	clear(batch.Samples) // its owner goes on with it
+	var b signal.Batch
+	var books spool.Books
+	if err := f.decode(&b, nil, &books, 1, frame[:signal.HeaderSize]); err != nil || len(b.Samples) != 10 || !b.Samples[9].Series.Valid() {
+		t.Errorf("%v, %d samples", err, len(b.Samples))
+	}
+}

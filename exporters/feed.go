@@ -27,6 +27,21 @@ type decoded struct {
 // alone needs none: keep 0 remembers nothing.
 func NewFeed(keep int) *Feed { return &Feed{keep: keep, frames: map[uint64]*decoded{}} }
 
+// Offer gives the Feed what frame seq holds, before anybody asks: the one who made
+// the frame still has its samples, and to decode them means to look each series
+// up again, which of a hundred thousand is the dearest part of the whole way.
+// b may be changed after it.
+func (f *Feed) Offer(seq uint64, b *signal.Batch) {
+	if f.keep == 0 || b.Kind != signal.Metric {
+		return
+	}
+	d := f.remember(seq)
+	d.once.Do(func() {
+		d.batch.Kind = b.Kind
+		d.batch.Samples = append(make([]signal.Sample, 0, len(b.Samples)), b.Samples...)
+	})
+}
+
 // decode appends the items of frame that match keep to b, and books the others.
 func (f *Feed) decode(b *signal.Batch, keep *signal.Match, books *spool.Books, seq uint64, frame []byte) error {
 	h, err := signal.ParseHeader(frame)

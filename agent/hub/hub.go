@@ -117,6 +117,10 @@ type Hub struct {
 	// before the first Put.
 	Log *slog.Logger
 
+	// Fresh is shown each batch once its frame is in the spool, and must be done
+	// with it when it returns; nil is nobody. It is set before the first Put.
+	Fresh func(seq spool.Seq, b *signal.Batch)
+
 	spools Spools
 	born   int64 // Unix milliseconds; series that start later are known from their first moment
 
@@ -302,10 +306,14 @@ func (h *Hub) append(ctx context.Context, b *signal.Batch, st *Stats) error {
 	defer frames.Put(buf)
 	*buf = signal.AppendFrame((*buf)[:0], b)
 	n := b.Len()
-	if _, err := h.spools[b.Kind].Append(ctx, *buf, n); err != nil {
+	seq, err := h.spools[b.Kind].Append(ctx, *buf, n)
+	if err != nil {
 		return err
 	}
 	st.Spooled.Add(int64(n))
+	if h.Fresh != nil {
+		h.Fresh(seq, b)
+	}
 	return nil
 }
 
