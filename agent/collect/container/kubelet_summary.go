@@ -257,7 +257,7 @@ func (k *Kubelet) addNode(s *summary, alone bool) {
 		system := entryOf{}
 		system.r.Reset()
 		system.fill(true, c.StartTime, c.CPU, c.Memory, nil)
-		r := k.extra("system/"+c.Name, OfSystem, signal.Labels(signal.LabelNode, k.node, LabelSystemContainer, c.Name), system.r.Time)
+		r := k.extra("system/"+c.Name, OfSystem, signal.Labels(signal.LabelNode, k.node, signal.LabelSystemContainer, c.Name), system.r.Time)
 		r.Start, r.CPU, r.Values = system.r.Start, system.r.CPU, system.r.Values
 	}
 }
@@ -273,7 +273,7 @@ func (k *Kubelet) addVolume(pod podContainer, uid string, v *summaryVolume) {
 	if v.PVCRef != nil {
 		claim = v.PVCRef.Name
 	}
-	labels := signal.Merge(k.podLabels(pod, uid, "", "", ""), signal.Labels(LabelVolume, v.Name, LabelClaim, claim))
+	labels := signal.Merge(k.podLabels(pod, uid, "", "", ""), signal.Labels(signal.LabelVolume, v.Name, signal.LabelVolumeClaim, claim))
 	f := v.filesystem()
 	r := k.extra("volume/"+uid+"/"+v.Name, OfVolume, labels, f.Time)
 	r.Filesystems = append(r.Filesystems, f)

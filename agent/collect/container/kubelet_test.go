@@ -187,16 +187,17 @@ func TestKubeletEachSourceFailsAloneAndNamesItsRule(t *testing.T) {
 	}
 	page, summary, pods, probes, resource := "/metrics/cadvisor", "/stats/summary", "/pods", "/metrics/probes", "/metrics/resource"
 	f(nil, nil, []string{signal.ContainerCPUTime, signal.ContainerThrottledTime, signal.PodCPUTime, signal.NodeCPUTime, signal.PodNetworkPackets,
-		signal.PodFilesystemUsage, signal.ContainerFilesystemUsage, signal.NodeFilesystemUsage, NodeImagesUsage, K8sRestarts, K8sProbes, SystemCPUTime}, nil)
-	f([]string{summary}, []string{"nodes/stats"}, []string{signal.ContainerCPUTime, signal.PodNetworkIO, signal.NodeCPUTime, K8sRestarts, K8sProbes},
-		[]string{signal.PodFilesystemUsage, NodeImagesUsage})
-	f([]string{pods}, []string{"nodes/pods"}, []string{signal.ContainerCPUTime, signal.PodFilesystemUsage, K8sProbes}, []string{K8sRestarts})
+		signal.PodFilesystemUsage, signal.ContainerFilesystemUsage, signal.NodeFilesystemUsage, signal.NodeImagesUsage,
+		signal.K8sRestarts, signal.K8sProbes, signal.KubeSystemCPUTime}, nil)
+	f([]string{summary}, []string{"nodes/stats"}, []string{signal.ContainerCPUTime, signal.PodNetworkIO, signal.NodeCPUTime, signal.K8sRestarts, signal.K8sProbes},
+		[]string{signal.PodFilesystemUsage, signal.NodeImagesUsage})
+	f([]string{pods}, []string{"nodes/pods"}, []string{signal.ContainerCPUTime, signal.PodFilesystemUsage, signal.K8sProbes}, []string{signal.K8sRestarts})
 	f([]string{page, probes, resource}, []string{"nodes/metrics"},
 		[]string{signal.ContainerCPUTime, signal.ContainerMemoryWorkingSet, signal.ContainerMemoryFaults, signal.PodCPUTime, signal.PodMemoryRSS,
-			signal.PodNetworkIO, signal.NodeCPUTime, signal.PodFilesystemUsage, K8sRestarts},
-		[]string{signal.ContainerThrottledTime, K8sProbes})
+			signal.PodNetworkIO, signal.NodeCPUTime, signal.PodFilesystemUsage, signal.K8sRestarts},
+		[]string{signal.ContainerThrottledTime, signal.K8sProbes})
 	f([]string{page, probes, resource, summary, pods}, []string{"nodes/metrics", "nodes/stats", "nodes/pods"}, nil, []string{signal.ContainerCPUTime})
-	f([]string{probes}, []string{"nodes/metrics"}, []string{signal.ContainerCPUTime, K8sRestarts}, []string{K8sProbes})
+	f([]string{probes}, []string{"nodes/metrics"}, []string{signal.ContainerCPUTime, signal.K8sRestarts}, []string{signal.K8sProbes})
 }
 
 // A kubelet that asks its runtime for containers may have none on cAdvisor's page.
@@ -419,7 +420,7 @@ func TestKubeletTerminationBeforeTheAgentIsNotCounted(t *testing.T) {
 	c.State, c.Last, c.LastFinished = "running", "OOMKilled", 100
 	specs := &someSpecs{{Namespace: "shop", Name: "a", UID: "u", Containers: []ContainerSpec{c}}}
 	b := sample(t, New(Default(), NewKubelet(kubelet.config(t), "node-a", noEnv, specs, quiet())))
-	if got := lines(b, K8sOOMKills); len(got) != 1 || !strings.HasPrefix(got[0], "counter {kill} 0 ") {
+	if got := lines(b, signal.K8sOOMKills); len(got) != 1 || !strings.HasPrefix(got[0], "counter {kill} 0 ") {
 		t.Errorf("%q", got)
 	}
 }

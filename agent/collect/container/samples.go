@@ -82,7 +82,7 @@ func (r *Reading) Reset() {
 }
 
 // Value is the place of one number in Reading.Values. names_container.go and
-// names.go have the units.
+// names_kubelet.go have the units.
 type Value uint8
 
 // The values. Those marked * the Sampler works out itself, where the provider

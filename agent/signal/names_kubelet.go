@@ -1,7 +1,7 @@
-package container
+package signal
 
-// Metrics and labels of this layer that only the kubelet provider has. They
-// follow OpenTelemetry's conventions for Kubernetes where those have a name
+// Metrics and labels of layer 2 that only the kubelet provider has. They follow
+// OpenTelemetry's conventions for Kubernetes where those have a name
 // (k8s.container.*, k8s.volume.* as its kubelet receiver writes it).
 const (
 	ContainerMemoryMapped = "container.memory.mapped_file" // By, gauge: files mapped into memory
@@ -31,11 +31,11 @@ const (
 	NodeImagesAvailable = "k8s.node.image.filesystem.available" // By, gauge
 
 	// The kubelet, the runtime and what else the kubelet tells apart from pods.
-	SystemCPUTime          = "k8s.node.system_container.cpu.time"           // s, counter {k8s.system_container.name}
-	SystemCPUUsage         = "k8s.node.system_container.cpu.usage"          // {cpu}, gauge, the same label
-	SystemMemoryUsage      = "k8s.node.system_container.memory.usage"       // By, gauge, the same label
-	SystemMemoryWorkingSet = "k8s.node.system_container.memory.working_set" // By, gauge, the same label
-	SystemMemoryRSS        = "k8s.node.system_container.memory.rss"         // By, gauge, the same label
+	KubeSystemCPUTime          = "k8s.node.system_container.cpu.time"           // s, counter {k8s.system_container.name}
+	KubeSystemCPUUsage         = "k8s.node.system_container.cpu.usage"          // {cpu}, gauge, the same label
+	KubeSystemMemoryUsage      = "k8s.node.system_container.memory.usage"       // By, gauge, the same label
+	KubeSystemMemoryWorkingSet = "k8s.node.system_container.memory.working_set" // By, gauge, the same label
+	KubeSystemMemoryRSS        = "k8s.node.system_container.memory.rss"         // By, gauge, the same label
 
 	VolumeUsage      = "k8s.volume.usage"       // By, gauge {k8s.volume.name, k8s.persistentvolumeclaim.name}
 	VolumeCapacity   = "k8s.volume.capacity"    // By, gauge, the same labels
@@ -45,10 +45,9 @@ const (
 	VolumeInodesUsed = "k8s.volume.inodes.used" // {inode}, gauge, the same labels
 
 	LabelVolume          = "k8s.volume.name"
-	LabelClaim           = "k8s.persistentvolumeclaim.name"
 	LabelSystemContainer = "k8s.system_container.name" // kubelet, runtime, misc, pods
-	LabelState           = "k8s.container.status.state"
-	LabelReason          = "k8s.container.status.reason"
+	LabelContainerState  = "k8s.container.status.state"
+	LabelContainerReason = "k8s.container.status.reason"
 	LabelLastTerminated  = "k8s.container.status.last_terminated_reason"
 	LabelProbe           = "k8s.probe.type"   // liveness, readiness, startup
 	LabelProbeResult     = "k8s.probe.result" // successful, failed, unknown: the kubelet's words
