@@ -85,22 +85,22 @@ func (c cluster) wait(ctx context.Context) {
 	}
 }
 
-// containers returns who reads the containers of this node.
-func (a *Agent) containers(c container.Config, node string) container.Provider {
+// containers returns who reads the containers of this node; pods may be nil.
+func (a *Agent) containers(c container.Config, node string, pods container.PodSpecs) container.Provider {
 	log := a.log.With("source", "containers")
 	switch c.Provider {
 	case "cadvisor":
 		return cadvisor.New(c)
 	case "kubelet":
-		return container.NewKubelet(c, node, os.Getenv, nil, log)
+		return container.NewKubelet(c, node, os.Getenv, pods, log)
 	}
-	return container.Auto(container.NewKubelet(c, node, os.Getenv, nil, log), cadvisor.New(c), log)
+	return container.Auto(container.NewKubelet(c, node, os.Getenv, pods, log), cadvisor.New(c), log)
 }
 
 // scraped shows the pods of this node to the scraper, in its words.
 type scraped struct{ pods *kube.Pods }
 
-func (s scraped) Version() uint64 { return s.pods.Version() }
+func (s scraped) Version() uint64 { return s.pods.Changes() }
 
 func (s scraped) Each(f func(prom.Pod) bool) {
 	s.pods.Each(func(p *kube.Pod) bool {

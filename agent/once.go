@@ -32,7 +32,7 @@ func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch
 		samplers["host"] = host.New(cfg.Collect.Host)
 	}
 	if cfg.Collect.Containers.Enabled != "false" {
-		s := container.New(cfg.Collect.Containers, a.containers(cfg.Collect.Containers, nodeName(cfg)))
+		s := container.New(cfg.Collect.Containers, a.containers(cfg.Collect.Containers, nodeName(cfg), nil))
 		defer s.Close()
 		samplers["containers"] = s
 	}

@@ -98,12 +98,13 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		units = append(units, unit{
 			name: "collect/containers", sort: sourceUnit, stats: stats,
 			conf: struct {
-				container.Config
-				node string
-			}{c.Containers, k.id.Node},
+				conf    container.Config
+				cluster kube.Config
+				id      kube.Identity
+			}{c.Containers, k.conf, k.id},
 			run: func(ctx context.Context) error {
 				k.wait(ctx)
-				s := container.New(c.Containers, a.containers(c.Containers, k.id.Node))
+				s := container.New(c.Containers, a.containers(c.Containers, k.id.Node, k.specs()))
 				defer func() {
 					if err := s.Close(); err != nil {
 						a.log.Warn("cAdvisor did not stop in time", "error", err)

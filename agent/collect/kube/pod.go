@@ -138,7 +138,9 @@ func (r *rows) container(prefix string, s *corev1.ContainerStatus, started time.
 type Pod struct {
 	Namespace, Name, UID string
 	Node, IP, Phase      string
+	HostIP               string
 	Ready                bool
+	OwnerKind, OwnerName string // its controller, if it has one
 	Labels, Annotations  map[string]string
 	Containers           []Container // init containers that keep running are among them
 }
@@ -181,7 +183,10 @@ func unused(annotation string) bool {
 func newPod(o *corev1.Pod) *Pod {
 	p := &Pod{
 		Namespace: o.Namespace, Name: o.Name, UID: string(o.UID), Node: o.Spec.NodeName, IP: o.Status.PodIP, Phase: string(o.Status.Phase),
-		Labels: o.Labels,
+		HostIP: o.Status.HostIP, Labels: o.Labels,
+	}
+	if c := metav1.GetControllerOfNoCopy(o); c != nil {
+		p.OwnerKind, p.OwnerName = c.Kind, c.Name
 	}
 	for k, v := range o.Annotations {
 		if !unused(k) {

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -31,6 +32,7 @@ type Pods struct {
 	namer namer
 
 	version atomic.Uint64
+	changes atomic.Uint64
 
 	mu     sync.RWMutex
 	byID   map[string]*podEntry // by UID, and by the kubelet's own UID of a static pod; guarded by mu
@@ -43,6 +45,7 @@ type Pods struct {
 // podEntry is what is known of one pod. It is never changed but for gone.
 type podEntry struct {
 	pod        *Pod
+	spec       PodSpec
 	alias      string // another UID
 	labels     string
 	logLabels  string
@@ -161,6 +164,10 @@ func (p *Pods) Labels(set string) string {
 // Version changes whenever an answer of Labels may have changed.
 func (p *Pods) Version() uint64 { return p.version.Load() }
 
+// Changes changes whenever Each may yield something else; Version does not, as
+// most of what happens to a pod concerns no label.
+func (p *Pods) Changes() uint64 { return p.changes.Load() }
+
 // Logs returns what the pod's annotations say about the log of a container;
 // known is false where there is no such pod on this node, or not yet.
 func (p *Pods) Logs(podUID, container string) (advice LogAdvice, known bool) {
@@ -214,7 +221,7 @@ func (p *Pods) Synced() bool {
 func (p *Pods) entry(o *corev1.Pod) *podEntry {
 	r := rows{labels: p.k.conf.Labels, annotations: p.k.conf.Annotations}
 	pod(&r, o)
-	e := &podEntry{pod: newPod(o), alias: o.Annotations[staticPodUID], own: r.each, sums: r.sums, containers: map[string]contLabels{}}
+	e := &podEntry{pod: newPod(o), spec: newPodSpec(o), alias: o.Annotations[staticPodUID], own: r.each, sums: r.sums, containers: map[string]contLabels{}}
 	base := p.namer.pod(o)
 	e.labels = signal.Labels(append(slices.Clone(base), unified(o, "")...)...)
 	e.logLabels = e.labels
@@ -301,6 +308,9 @@ func (p *Pods) addLocked(e *podEntry) {
 	if old == nil || !old.says(e) {
 		p.version.Add(1)
 	}
+	if old == nil || !old.gone.IsZero() || !reflect.DeepEqual(old.pod, e.pod) {
+		p.changes.Add(1)
+	}
 }
 
 // dropIDs forgets the n containers that are longest over: the old entry's come
@@ -346,6 +356,7 @@ func (p *Pods) goneLocked(e *podEntry) {
 		return
 	}
 	e.gone = time.Now()
+	p.changes.Add(1)
 	p.gone = append(p.gone, e)
 }
 
