@@ -9,6 +9,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -174,7 +175,7 @@ func TestEveryNameHasARow(t *testing.T) {
 		signal.SystemNetworkPrefix: true, // a prefix; see protocolCounter
 	}
 	tab := newTable()
-	for _, file := range []string{"names_host.go", "names_container.go"} {
+	for _, file := range []string{"names_host.go", "names_container.go", "names_kubelet.go"} {
 		tree, err := parser.ParseFile(token.NewFileSet(), "../../agent/signal/"+file, nil, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -200,11 +201,12 @@ func TestEveryNameHasARow(t *testing.T) {
 // No two metrics are written to the same field of the same measurement, with
 // any value of their folded labels.
 func TestRowsDoNotCollide(t *testing.T) {
-	for layer, rows := range map[string][]field{"host": hostFields(), "docker": dockerFields(), "pod": podFields()} {
+	for layer, rows := range map[string][]field{"host": hostFields(), "docker": dockerFields(), "pod": podFields(), "kube": kubeFields()} {
 		seen := map[string]string{}
 		for _, f := range rows {
 			n := strings.Count(f.name, "*")
-			if (f.fold[0] != "") != (n > 0) || (f.fold[1] != "") != (n > 1) {
+			folded := f.fold[0] != "" && f.code == "" && f.fold[0] != "uid" // those are in no name
+			if folded != (n > 0) || (f.fold[1] != "") != (n > 1) {
 				t.Errorf("%s: %s has %d places for folded labels", layer, f.metric, n)
 			}
 			key := f.measurement + " " + f.name + " " + f.words
@@ -216,6 +218,81 @@ func TestRowsDoNotCollide(t *testing.T) {
 				t.Errorf("%s: %s and %s are both %s", layer, old, f.metric, key)
 			}
 			seen[key] = f.metric
+		}
+	}
+}
+
+// Each family that layer 4 has of an object with a measurement of Telegraf's
+// has a row, or is one of those that go under their own names; and no row names
+// a family that nobody sends.
+func TestEveryFamilyHasARow(t *testing.T) {
+	own := regexp.MustCompile(`_(labels|annotations|info|reason|role|taint|revision)$|^kube_deployment_status_condition$` +
+		`|^kube_persistentvolume_claim_ref$|^kube_persistentvolumeclaim_access_mode$|^kube_endpoint_address$|^kube_ingress_(path|tls)$` +
+		`|^kube_service_(spec_type|spec_external_ip|status_load_balancer_ingress)$`)
+	of := regexp.MustCompile(`^kube_(daemonset|deployment|statefulset|node|persistentvolume|persistentvolumeclaim` +
+		`|pod_container|resourcequota|service|ingress|endpoint)(_|$)`)
+	text, err := os.ReadFile("../../agent/collect/kube/testdata/objects.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := newTable()
+	sent := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		name, _, _ := strings.Cut(line, "{")
+		sent[name] = true
+		if of.MatchString(name) && (tab.kube[name] == nil) != own.MatchString(name) {
+			t.Errorf("%s: has a row: %v, is to go under its own name: %v", name, tab.kube[name] != nil, own.MatchString(name))
+		}
+	}
+	for name := range tab.kube {
+		if !sent[name] {
+			t.Errorf("%s has a row, and is no family of ours", name)
+		}
+	}
+}
+
+// Nothing of layer 4 is lost, twice in a line, or in another place than its row
+// says, whatever order an object's families come in.
+func TestEveryObjectIsWritten(t *testing.T) {
+	text, err := os.ReadFile("../../agent/collect/kube/testdata/objects.golden")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := signal.Parse(signal.Metric, string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _, skipped := Metrics("m", Default(), nil).Encode(nil, b, 0, b.Len())
+	if skipped != 0 {
+		t.Errorf("%d skipped", skipped)
+	}
+	items := 0
+	for _, l := range splitLines(body, signal.Metric) {
+		items += l.items
+	}
+	if items != b.Len() {
+		t.Errorf("%d of %d items are in the body", items, b.Len())
+	}
+	agree(t, body, "ms")
+}
+
+// A line's attribute never takes the name of a tag or field that a label of
+// its stream is written as.
+func TestAttributesDoNotMeetLabels(t *testing.T) {
+	for _, label := range []string{signal.LabelHost, signal.LabelCluster, signal.LabelNode, signal.LabelNamespace, signal.LabelPod, signal.LabelPodUID,
+		signal.LabelWorkloadKind, signal.LabelWorkload, signal.LabelDeployment, signal.LabelDaemonSet, signal.LabelStatefulSet,
+		signal.LabelReplicaSet, signal.LabelReplicationController, signal.LabelJob, signal.LabelCronJob, signal.LabelK8sContainer,
+		signal.LabelContainer, signal.LabelContainerID, signal.LabelRuntime, signal.LabelImage, signal.LabelImageTag, signal.LabelImageID,
+		signal.LabelCgroup, signal.LabelEnv, signal.LabelService} {
+		name, _, _ := tagName(label)
+		blk := signal.LogBlock{File: "f", Stream: signal.InternStream(signal.Labels(label, "of the stream"))}
+		blk.Append(1700000000123456789, 6, []byte("x"), []byte(signal.Labels(name, "of the line")))
+		body, _, _ := Logs("l", Default(), nil).Encode(nil, &signal.Batch{Kind: signal.Log, Logs: []signal.LogBlock{blk}}, 0, 1)
+		agree(t, body, "ns")
+		for _, want := range []string{name + `=`, "attr_" + name + `="of the line"`} {
+			if !strings.Contains(string(body), want) {
+				t.Errorf("%s: no %s in %s", label, want, body)
+			}
 		}
 	}
 }

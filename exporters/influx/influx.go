@@ -10,6 +10,9 @@
 //
 //	host and containers   Telegraf's measurements, fields and tags: one line per
 //	                      entity and time with many fields (topics.go)
+//	kubelet, objects of   the same, in the words of Telegraf's kubernetes and
+//	the cluster           kube_inventory; families of kube-state-metrics that
+//	                      have no place there as every other metric (topics_kube.go)
 //	every other metric    measurement = the metric's name; fields:
 //	                      gauge     value
 //	                      counter   total (since its start), increase (since the
@@ -21,7 +24,8 @@
 //	lines                 measurement syslog, as Telegraf's plugin has it (logs.go)
 //	events                measurement events, for Grafana's annotations (events.go)
 //	labels                tags: host, node_name, namespace, pod_name,
-//	                      container_name, … (tags.go); others under their own name
+//	                      container_name, workload_name, … (tags.go), of metrics,
+//	                      lines and events alike; others under their own name
 //
 // What always holds:
 //

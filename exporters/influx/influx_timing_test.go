@@ -39,6 +39,34 @@ func hostBatch() *signal.Batch {
 	return b
 }
 
+// kubeBatch is what layer 4 gives in one interval of n Deployments and as many
+// containers, in the order it gives it.
+func kubeBatch(n int) *signal.Batch {
+	b := &signal.Batch{Kind: signal.Metric}
+	add := func(name string, v float64, labels ...string) {
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: name, Type: signal.Gauge,
+			Labels: signal.Labels(append(labels, signal.LabelCluster, "production", signal.LabelNamespace, "default")...)}), Time: 1700000010000, Value: v})
+	}
+	for i := range n {
+		id := []string{signal.LabelDeployment, fmt.Sprint("web-", i)}
+		for _, family := range []string{"created", "metadata_generation", "status_observed_generation", "status_replicas", "status_replicas_ready",
+			"status_replicas_available", "status_replicas_unavailable", "status_replicas_updated", "spec_replicas", "spec_paused"} {
+			add("kube_deployment_"+family, float64(i), id...)
+		}
+		add("kube_deployment_status_condition", 1, append(id, "condition", "Available", "status", "true", "reason", "MinimumReplicasAvailable")...)
+		id = []string{signal.LabelHost, "node-17", signal.LabelNode, "node-17", signal.LabelPod, fmt.Sprint("web-7d4b9c6f5-", i),
+			signal.LabelPodUID, fmt.Sprint("u", i), signal.LabelK8sContainer, "app", signal.LabelWorkloadKind, "Deployment", signal.LabelWorkload, "web", signal.LabelDeployment, "web"}
+		for _, family := range []string{"requests", "limits"} {
+			add("kube_pod_container_resource_"+family, 0.25, append(id, "resource", "cpu", "unit", "core")...)
+			add("kube_pod_container_resource_"+family, 1<<28, append(id, "resource", "memory", "unit", "byte")...)
+		}
+		for _, family := range []string{"waiting", "running", "terminated", "ready", "restarts_total"} {
+			add("kube_pod_container_status_"+family, float64(i%2), id...)
+		}
+	}
+	return b
+}
+
 // ownBatch is n scraped series, each a line of its own.
 func ownBatch(n int) *signal.Batch {
 	b := &signal.Batch{Kind: signal.Metric}
@@ -70,5 +98,6 @@ func benchmark(b *testing.B, e exporters.Exporter, batch *signal.Batch) {
 }
 
 func BenchmarkHost(b *testing.B)  { benchmark(b, Metrics("m", Default(), nil), hostBatch()) }
+func BenchmarkKube(b *testing.B)  { benchmark(b, Metrics("m", Default(), nil), kubeBatch(250)) }
 func BenchmarkOwn(b *testing.B)   { benchmark(b, Metrics("m", Default(), nil), ownBatch(5000)) }
 func BenchmarkLines(b *testing.B) { benchmark(b, Logs("l", Default(), nil), logBatch(5000)) }

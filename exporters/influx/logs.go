@@ -10,12 +10,15 @@ import (
 // Telegraf's syslog plugin writes them and Chronograf's and Grafana's log views
 // read them:
 //
-//	tags    appname container_name facility host hostname namespace node_name
-//	        pod_name severity, those of the configuration
+//	tags    appname cluster container_name env facility host hostname namespace
+//	        node_name pod_name service severity workload_kind workload_name,
+//	        those of the configuration
 //	fields  message, severity_code, facility_code, version, timestamp (when the
 //	        line was written; the point's own time is spread, see spread),
-//	        procid, msgid, path, stream, trace_id, span_id, and every other
-//	        label and attribute under its own name
+//	        procid, msgid, path, stream, trace_id, span_id, what else is known of
+//	        the container and its pod under the names that metrics have as tags
+//	        (container_image, deployment_name, pod_uid, …), and every other label
+//	        and attribute under its own name
 //
 // Only labels of which there are few are tags: a tag's value is a series for ever.
 func (e *logs) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, next, skipped int) {
@@ -142,7 +145,7 @@ func facilityOf(s string) (string, int) {
 func logTag(label string) string {
 	switch label {
 	case signal.LabelHost, signal.LabelCluster, signal.LabelNode, signal.LabelNamespace, signal.LabelPod,
-		signal.LabelK8sContainer, signal.LabelContainer, signal.LabelEnv, signal.LabelService:
+		signal.LabelK8sContainer, signal.LabelContainer, signal.LabelWorkloadKind, signal.LabelWorkload, signal.LabelEnv, signal.LabelService:
 		name, _, _ := tagName(label)
 		return name
 	}
@@ -224,6 +227,21 @@ func base(path string) string {
 	return path
 }
 
+// reserved reports whether a line has a tag or field of that name whatever its
+// attributes are. An attribute that is called so has another type or another
+// meaning, and one key twice would cost the whole line.
+func reserved(key string) bool {
+	switch key {
+	case "message", "severity_code", "facility_code", "version", "timestamp", "procid", "msgid", "path", "stream",
+		"severity", "facility", "hostname", "appname", "host", "cluster", "env", "service",
+		"node_name", "namespace", "pod_name", "pod_uid", "workload_kind", "workload_name", "deployment_name", "daemonset_name",
+		"statefulset_name", "replicaset_name", "replicationcontroller_name", "job_name", "cronjob_name",
+		"container_name", "container_id", "container_runtime", "container_image", "container_version", "container_image_id", "cgroup":
+		return true
+	}
+	return false
+}
+
 // appendFields appends the fields behind the message, up to "timestamp=".
 func (e *logs) appendFields(dst []byte, labels labelSet, level uint8) []byte {
 	facility := ""
@@ -245,20 +263,19 @@ func (e *logs) appendFields(dst []byte, labels labelSet, level uint8) []byte {
 			name = "path"
 		case signal.LabelLogStream:
 			name = "stream"
-		case signal.LabelPodUID, signal.LabelContainerID:
-			name, _, _ = tagName(k)
 		case signal.LabelAppName:
 			continue
-		case "message", "severity_code", "facility_code", "version", "timestamp", "procid", "msgid", "path", "stream",
-			"pod_uid", "container_id", "severity", "facility", "hostname", "appname", "host", "cluster", "node_name", "namespace",
-			"pod_name", "container_name", "env", "service":
-			// An attribute that is called like a field of ours has another type, or another meaning.
-			name = "attr_" + k
+		case signal.LabelPodUID, signal.LabelDeployment, signal.LabelDaemonSet, signal.LabelStatefulSet, signal.LabelReplicaSet,
+			signal.LabelReplicationController, signal.LabelJob, signal.LabelCronJob, signal.LabelContainerID, signal.LabelRuntime,
+			signal.LabelImage, signal.LabelImageTag, signal.LabelImageID, signal.LabelCgroup:
+			name, _, _ = tagName(k)
 		default:
 			if logTag(k) != "" {
 				continue
 			}
-			name = tidyKey(k)
+			if name = tidyKey(k); reserved(k) {
+				name = "attr_" + k
+			}
 		}
 		if v == "" || name == "" {
 			continue

@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"bytes"
 	"math"
 	"strconv"
 
@@ -20,7 +21,7 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 	for i := lo; i < hi; {
 		s := &b.Samples[i]
 		d := s.Series.Desc()
-		at := e.table.of(&d)
+		at := e.table.of(&d, s.Value)
 		if at.field == nil {
 			n := len(dst)
 			if dst = e.appendOwn(dst, s, &d, room[:0]); len(dst) == n {
@@ -65,7 +66,7 @@ func (e *metrics) appendTopic(dst []byte, b *signal.Batch, i, hi int, p place, t
 				break
 			}
 			next := s.Series.Desc()
-			at := e.table.of(&next)
+			at := e.table.of(&next, s.Value)
 			if r.hi == 0 && !joins(&b.Samples[end-1], s, &d, &next, &p, &at) {
 				break
 			}
@@ -90,17 +91,6 @@ func (e *metrics) appendTopic(dst []byte, b *signal.Batch, i, hi int, p place, t
 	dst[len(dst)-1] = ' '
 	dst = strconv.AppendInt(dst, b.Samples[i].Time, 10)
 	return append(dst, '\n'), end, skipped
-}
-
-// value returns v in the unit of f.
-func (f *field) value(v float64) float64 {
-	switch {
-	case f.percent:
-		return percent(v)
-	case f.scale != 0:
-		return math.Round(v * f.scale)
-	}
-	return v
 }
 
 // percent returns a share in percent, to four decimals: what is below is noise
@@ -172,17 +162,17 @@ func (r *run) find() {
 	all := r.b.Samples
 	joined := func(i int) bool { // sample i and the one before it
 		pd, d := all[i-1].Series.Desc(), all[i].Series.Desc()
-		a, b := r.table.of(&pd), r.table.of(&d)
+		a, b := r.table.of(&pd, all[i-1].Value), r.table.of(&d, all[i].Value)
 		return a.field != nil && joins(&all[i-1], &all[i], &pd, &d, &a, &b)
 	}
 	for r.lo = r.first; r.lo > 0 && joined(r.lo); {
 		r.lo--
 	}
 	d := all[r.first].Series.Desc()
-	a := r.table.of(&d)
+	a := r.table.of(&d, all[r.first].Value)
 	for r.hi = r.first + 1; r.hi < len(all); r.hi++ {
 		next := all[r.hi].Series.Desc()
-		b := r.table.of(&next)
+		b := r.table.of(&next, all[r.hi].Value)
 		if !joins(&all[r.hi-1], &all[r.hi], &d, &next, &a, &b) {
 			break
 		}
@@ -193,9 +183,27 @@ func (r *run) find() {
 // appendCompanion appends what belongs beside sample i, with a comma behind it;
 // nothing if the run does not have what it takes.
 func (r *run) appendCompanion(dst []byte, i int, d *signal.Desc, f *place) []byte {
-	r.find()
 	n := len(dst)
-	var v float64
+	v := r.b.Samples[i].Value
+	switch f.with {
+	case inMillis:
+		if f.fold[0] != "" && f.values[0] != "cpu" {
+			return dst
+		}
+		dst = f.appendName(append(dst, "milli"...), d)
+		at := bytes.Index(dst[n:], []byte("cpu"))
+		copy(dst[n:], dst[n+len("milli"):n+at])
+		copy(dst[n+at-len("milli"):], "milli")
+		dst = append(dst, '=')
+		return append(appendDerived(dst, math.Round(v*1000)), ',')
+	case codeOfState:
+		if v != 1 {
+			return dst
+		}
+		dst = append(append(dst, "state_code="...), f.words...)
+		return append(append(dst, derived...), ',')
+	}
+	r.find()
 	switch {
 	case f.sum != "":
 		for j := i - 1; j >= r.lo; j-- {

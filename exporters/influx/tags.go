@@ -26,6 +26,7 @@ const (
 	hasContainer
 	hasWorkload
 	hasImage
+	hasObject
 )
 
 // tagName returns the tag a label is written as: Telegraf's name where
@@ -59,6 +60,8 @@ func tagName(label string) (name string, is, unless identity) {
 		return "statefulset_name", 0, hasWorkload
 	case signal.LabelReplicaSet:
 		return "replicaset_name", 0, hasWorkload | hasPod
+	case signal.LabelReplicationController:
+		return "replicationcontroller_name", 0, hasWorkload
 	case signal.LabelJob:
 		return "job_name", 0, hasWorkload
 	case signal.LabelCronJob:
@@ -85,6 +88,46 @@ func tagName(label string) (name string, is, unless identity) {
 		return "service", 0, 0
 	case signal.LabelVersion:
 		return "version", 0, 0
+	case signal.LabelVolume:
+		return "volume_name", 0, 0
+	case signal.LabelVolumeClaim:
+		return "pvc_name", 0, 0
+	case signal.LabelPersistentVolume:
+		return "pv_name", 0, 0
+	case signal.LabelStorageClass:
+		return "storageclass", 0, 0
+	case signal.LabelKubeService:
+		return "service_name", 0, 0
+	case signal.LabelEndpoint:
+		return "endpoint_name", 0, 0
+	case signal.LabelEndpointSlice:
+		return "endpointslice_name", 0, 0
+	case signal.LabelIngress:
+		return "ingress_name", 0, 0
+	case signal.LabelHPA:
+		return "hpa_name", 0, 0
+	case signal.LabelResourceQuota:
+		return "resourcequota_name", 0, 0
+	case signal.LabelLimitRange:
+		return "limitrange_name", 0, 0
+	case signal.LabelDisruptionBudget:
+		return "poddisruptionbudget_name", 0, 0
+	case signal.LabelSecret:
+		return "secret_name", 0, 0
+	case signal.LabelAPIServer:
+		return "apiserver_instance", 0, 0
+	case signal.LabelObjectKind:
+		return "object_kind", 0, 0
+	case signal.LabelObjectName:
+		return "object_name", hasObject, 0
+	case signal.LabelObjectUID:
+		return "object_uid", 0, hasObject
+	case signal.LabelEventReason:
+		return "reason", 0, 0
+	case signal.LabelEventType:
+		return "event_type", 0, 0
+	case signal.LabelEventComponent:
+		return "component", 0, 0
 	case signal.LabelDevice:
 		return "device", 0, 0
 	case signal.LabelFSMount:

@@ -1,6 +1,7 @@
 package influx
 
 import (
+	"math"
 	"strings"
 
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -10,14 +11,15 @@ import (
 // Telegraf's words: as a field of a measurement that has one line per entity.
 // Names were read in the README of Telegraf's plugins cpu, mem, swap, disk,
 // diskio, net, netstat, system, processes, kernel, kernel_vmstat,
-// linux_sysctl_fs, docker and kubernetes (2026-11); what Telegraf does not
-// have is named in the same manner.
+// linux_sysctl_fs, docker, kubernetes and kube_inventory (2026-11); what
+// Telegraf does not have is named in the same manner.
 type field struct {
 	metric      string // OpenTelemetry's name
 	measurement string
 	name        string    // each * stands for the value of the label of the same place in fold
 	fold        [2]string // labels that become part of the field's name, and are no tags
 	words       string    // what values of folded labels are called here: "in=recv out=sent"
+	code        string    // values of the first folded label, in order: the place of the sample's is written, not its number
 	scale       float64   // Telegraf's unit: value*scale, rounded; 0: the value itself
 	percent     bool      // a share, written in percent
 	tag         tag       // one that the line has besides, unless a label gives it
@@ -42,6 +44,8 @@ const (
 	availableOfLimit           // available_percent
 	usedOfBoth                 // used_percent: used / (used + free), as df has it
 	inodesOfBoth               // inodes_used_percent
+	inMillis                   // the same with milli before cpu, in thousandths; nothing of other resources
+	codeOfState                // state_code: the row's words, where the flag is up
 )
 
 // hostFields returns the rows of layer 1. What has no row here is written
@@ -180,6 +184,7 @@ func dockerFields() []field {
 		{metric: signal.ContainerMemoryRSS, measurement: "docker_container_mem", name: "rss"},
 		{metric: signal.ContainerMemoryCache, measurement: "docker_container_mem", name: "cache"},
 		{metric: signal.ContainerMemorySwap, measurement: "docker_container_mem", name: "swap"},
+		{metric: signal.ContainerMemoryMapped, measurement: "docker_container_mem", name: "mapped_file"},
 		{metric: signal.ContainerMemoryLimit, measurement: "docker_container_mem", name: "limit"},
 		{metric: signal.ContainerMemoryRequest, measurement: "docker_container_mem", name: "reservation"},
 		{metric: signal.ContainerMemoryFaults, measurement: "docker_container_mem", name: "pg*fault", fold: [2]string{signal.LabelPagingType}, words: "major=maj minor=min", sum: "pgfault"},
@@ -195,85 +200,6 @@ func dockerFields() []field {
 		signal.ContainerNetworkIO, signal.ContainerNetworkPackets, signal.ContainerNetworkErrors, signal.ContainerNetworkDropped)...)
 }
 
-// podFields returns the rows of pods, of containers in them, and of the node as
-// the kubelet sees it, in the words of Telegraf's kubernetes plugin.
-func podFields() []field {
-	const container = "kubernetes_pod_container"
-	mode := [2]string{signal.LabelCPUMode}
-	disk := [2]string{signal.LabelDiskDirection}
-	fault := [2]string{signal.LabelPagingType}
-	const faults = "major=major_page minor=minor_page"
-	rows := []field{
-		{metric: signal.ContainerUptime, measurement: container, name: "uptime_ns", scale: 1e9},
-		{metric: signal.ContainerStartTime, measurement: container, name: "started_at", scale: 1e9},
-		{metric: signal.ContainerProcesses, measurement: container, name: "processes"},
-		{metric: signal.ContainerThreads, measurement: container, name: "threads"},
-		{metric: signal.ContainerThreadsLimit, measurement: container, name: "threads_limit"},
-
-		{metric: signal.ContainerCPUTime, measurement: container, name: "cpu_*_core_nanoseconds", fold: mode, scale: 1e9, sum: "cpu_usage_core_nanoseconds"},
-		{metric: signal.ContainerCPUUsage, measurement: container, name: "cpu_usage_nanocores", scale: 1e9},
-		{metric: signal.ContainerCPULimit, measurement: container, name: "cpu_limit_nanocores", scale: 1e9},
-		{metric: signal.ContainerCPUShares, measurement: container, name: "cpu_shares"},
-		{metric: signal.ContainerCPUQuota, measurement: container, name: "cpu_quota_nanoseconds", scale: 1e9},
-		{metric: signal.ContainerCPUPeriod, measurement: container, name: "cpu_period_nanoseconds", scale: 1e9},
-		{metric: signal.ContainerThrottlePeriods, measurement: container, name: "cpu_throttling_periods"},
-		{metric: signal.ContainerThrottledPeriods, measurement: container, name: "cpu_throttling_throttled_periods"},
-		{metric: signal.ContainerThrottledTime, measurement: container, name: "cpu_throttling_throttled_nanoseconds", scale: 1e9},
-
-		{metric: signal.ContainerMemoryUsage, measurement: container, name: "memory_usage_bytes"},
-		{metric: signal.ContainerMemoryUsageMax, measurement: container, name: "memory_max_usage_bytes"},
-		{metric: signal.ContainerMemoryWorkingSet, measurement: container, name: "memory_working_set_bytes"},
-		{metric: signal.ContainerMemoryAvailable, measurement: container, name: "memory_available_bytes"},
-		{metric: signal.ContainerMemoryRSS, measurement: container, name: "memory_rss_bytes"},
-		{metric: signal.ContainerMemoryCache, measurement: container, name: "memory_cache_bytes"},
-		{metric: signal.ContainerMemorySwap, measurement: container, name: "memory_swap_bytes"},
-		{metric: signal.ContainerMemoryLimit, measurement: container, name: "memory_limit_bytes"},
-		{metric: signal.ContainerMemoryRequest, measurement: container, name: "memory_reservation_bytes"},
-		{metric: signal.ContainerMemoryFaults, measurement: container, name: "memory_*_faults", fold: fault, words: faults, sum: "memory_page_faults"},
-		{metric: signal.ContainerMemoryOOM, measurement: container, name: "memory_oom_events"},
-
-		{metric: signal.ContainerDiskIO, measurement: "kubernetes_pod_container_blkio", name: "io_service_bytes_recursive_*", fold: disk},
-		{metric: signal.ContainerDiskOperations, measurement: "kubernetes_pod_container_blkio", name: "io_serviced_recursive_*", fold: disk},
-		{metric: signal.ContainerFilesystemUsage, measurement: container, name: "rootfs_used_bytes"},
-		{metric: signal.ContainerFilesystemCapacity, measurement: container, name: "rootfs_capacity_bytes"},
-		{metric: signal.ContainerPressure, measurement: "kubernetes_pod_container_pressure", name: "total", scale: 1e6},
-
-		{metric: signal.PodUptime, measurement: "kubernetes_pod", name: "uptime_ns", scale: 1e9},
-		{metric: signal.PodCPUTime, measurement: "kubernetes_pod", name: "cpu_usage_core_nanoseconds", scale: 1e9},
-		{metric: signal.PodCPUUsage, measurement: "kubernetes_pod", name: "cpu_usage_nanocores", scale: 1e9},
-		{metric: signal.PodMemoryUsage, measurement: "kubernetes_pod", name: "memory_usage_bytes"},
-		{metric: signal.PodMemoryWorkingSet, measurement: "kubernetes_pod", name: "memory_working_set_bytes"},
-		{metric: signal.PodMemoryAvailable, measurement: "kubernetes_pod", name: "memory_available_bytes"},
-		{metric: signal.PodMemoryRSS, measurement: "kubernetes_pod", name: "memory_rss_bytes"},
-		{metric: signal.PodMemoryFaults, measurement: "kubernetes_pod", name: "memory_*_faults", fold: fault, words: faults, sum: "memory_page_faults"},
-		{metric: signal.PodFilesystemUsage, measurement: "kubernetes_pod", name: "fs_used_bytes"},
-		{metric: signal.PodFilesystemCapacity, measurement: "kubernetes_pod", name: "fs_capacity_bytes"},
-		{metric: signal.PodFilesystemAvailable, measurement: "kubernetes_pod", name: "fs_available_bytes"},
-
-		{metric: signal.NodeUptime, measurement: "kubernetes_node", name: "uptime_ns", scale: 1e9},
-		{metric: signal.NodeCPUTime, measurement: "kubernetes_node", name: "cpu_usage_core_nanoseconds", scale: 1e9},
-		{metric: signal.NodeCPUUsage, measurement: "kubernetes_node", name: "cpu_usage_nanocores", scale: 1e9},
-		{metric: signal.NodeMemoryUsage, measurement: "kubernetes_node", name: "memory_usage_bytes"},
-		{metric: signal.NodeMemoryWorkingSet, measurement: "kubernetes_node", name: "memory_working_set_bytes"},
-		{metric: signal.NodeMemoryAvailable, measurement: "kubernetes_node", name: "memory_available_bytes"},
-		{metric: signal.NodeMemoryRSS, measurement: "kubernetes_node", name: "memory_rss_bytes"},
-		{metric: signal.NodeMemoryFaults, measurement: "kubernetes_node", name: "memory_*_faults", fold: fault, words: faults, sum: "memory_page_faults"},
-		{metric: signal.NodeFilesystemUsage, measurement: "kubernetes_node", name: "fs_used_bytes"},
-		{metric: signal.NodeFilesystemCapacity, measurement: "kubernetes_node", name: "fs_capacity_bytes"},
-		{metric: signal.NodeFilesystemAvailable, measurement: "kubernetes_node", name: "fs_available_bytes"},
-	}
-	nic := [2]string{signal.LabelNetDirection}
-	const rxtx = "receive=rx transmit=tx"
-	rows = append(rows, traffic("kubernetes_pod_network", [2]string{},
-		signal.PodNetworkIO, signal.PodNetworkPackets, signal.PodNetworkErrors, signal.PodNetworkDropped)...)
-	rows = append(rows, traffic("kubernetes_pod_network", [2]string{},
-		signal.ContainerNetworkIO, signal.ContainerNetworkPackets, signal.ContainerNetworkErrors, signal.ContainerNetworkDropped)...)
-	return append(rows,
-		field{metric: signal.NodeNetworkIO, measurement: "kubernetes_node", name: "network_*_bytes", fold: nic, words: rxtx},
-		field{metric: signal.NodeNetworkErrors, measurement: "kubernetes_node", name: "network_*_errors", fold: nic, words: rxtx},
-	)
-}
-
 // traffic returns the four rows of a network that has rx_ and tx_ fields.
 func traffic(measurement string, rename [2]string, io, packets, errs, dropped string) []field {
 	row := func(metric, name string) field {
@@ -285,7 +211,7 @@ func traffic(measurement string, rename [2]string, io, packets, errs, dropped st
 
 // table finds the row of a metric. It is built once and never written again.
 type table struct {
-	host, docker, pod map[string]*field
+	host, docker, pod, kube map[string]*field
 
 	// Of system.network.PROTOCOL.COUNTER, whose names the kernel chooses: without
 	// and with the label that tells IPv4 from IPv6.
@@ -300,7 +226,7 @@ func newTable() *table {
 		}
 		return m
 	}
-	t := &table{host: index(hostFields()), docker: index(dockerFields()), pod: index(podFields())}
+	t := &table{host: index(hostFields()), docker: index(dockerFields()), pod: index(podFields()), kube: index(kubeFields())}
 	t.protocol = field{measurement: "net", tag: tag{key: "interface", value: "all"}}
 	t.protocolOf = t.protocol
 	t.protocolOf.fold[0] = signal.LabelNetType
@@ -318,9 +244,9 @@ type place struct {
 // cut is a part of a label set: from the byte at to the one before end.
 type cut struct{ at, end int }
 
-// of returns the place of d. A sample whose labels do not say what the row's
-// name needs goes under its own name.
-func (t *table) of(d *signal.Desc) (p place) {
+// of returns the place of a sample of d with value v. One whose labels do not
+// say what the row needs goes under its own name.
+func (t *table) of(d *signal.Desc, v float64) (p place) {
 	if d.Type != signal.Gauge && d.Type != signal.Counter {
 		return place{}
 	}
@@ -340,9 +266,16 @@ func (t *table) of(d *signal.Desc) (p place) {
 		}
 	case strings.HasPrefix(d.Name, "k8s."):
 		p.field = t.pod[d.Name]
+	case strings.HasPrefix(d.Name, "kube_"):
+		if p.field = t.kube[d.Name]; p.field != nil && scraped(d.Labels) {
+			return place{}
+		}
 	}
 	if p.field == nil || p.fold[0] == "" {
 		return p
+	}
+	if p.code != "" && v != 1 { // a state that does not hold, as some sources list them all
+		return place{}
 	}
 	want, found := 1, 0
 	if p.fold[1] != "" {
@@ -368,6 +301,24 @@ func (t *table) of(d *signal.Desc) (p place) {
 		set = rest
 	}
 	return p
+}
+
+// value returns what is written of the value v.
+func (p *place) value(v float64) float64 {
+	switch {
+	case p.code != "":
+		code := 0.0
+		word, rest, more := strings.Cut(p.code, " ")
+		for ; more && word != p.values[0]; code++ { // what is none of the words is as the last
+			word, rest, more = strings.Cut(rest, " ")
+		}
+		return code
+	case p.percent:
+		return percent(v)
+	case p.scale != 0:
+		return math.Round(v * p.scale)
+	}
+	return v
 }
 
 // kept returns what is left of a label set without its folded labels, in up to
