@@ -206,6 +206,17 @@ func (p *Plan) objects() bool    { return p.cfg.Collect.Kubernetes.Objects == "l
 func (p *Plan) events() bool     { return p.cfg.Collect.Kubernetes.Events == "leader" }
 func (p *Plan) pods() bool       { return p.kubernetes() && p.cfg.Collect.Kubernetes.Pods }
 
+// scrapes reports whether pages of metrics are fetched.
+func (p *Plan) scrapes() bool { return p.onNode() && p.cfg.Collect.Prometheus.Enabled != "false" }
+
+func (p *Plan) monitors() bool {
+	return p.scrapes() && p.kubernetes() && p.cfg.Collect.Prometheus.Monitors != "false"
+}
+
+func (p *Plan) scrapesServices() bool {
+	return p.monitors() || p.scrapes() && p.kubernetes() && p.cfg.Collect.Prometheus.Services
+}
+
 // provider is who reads the containers: "" if nobody does.
 func (p *Plan) provider() string {
 	switch c := p.cfg.Collect.Containers; {

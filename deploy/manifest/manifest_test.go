@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -174,7 +175,7 @@ func grants(p *Plan) map[string]bool {
 }
 
 // TestRightsFollowFeatures switches each feature off, and wants exactly its
-// rights to be gone.
+// rights to be gone. What two features need stays with the other.
 func TestRightsFollowFeatures(t *testing.T) {
 	all := grants(planOf(t, ""))
 	f := func(text string, gone ...string) {
@@ -200,20 +201,19 @@ func TestRightsFollowFeatures(t *testing.T) {
 			}
 		}
 	}
-	f("collect: {containers: {enabled: false}}", "get /nodes/(metrics|stats|pods)")
-	f("collect: {containers: {provider: cadvisor}}", "get /nodes/(metrics|stats|pods)")
+	f("collect: {containers: {enabled: false}}", "get /nodes/(metrics|stats)")
+	f("collect: {containers: {provider: cadvisor}}", "get /nodes/(metrics|stats)")
+	f("collect: {prometheus: {monitors: false}}", ".* monitoring.coreos.com/.*")
 	f("collect: {kubernetes: {events: off}}", ".* /events")
 	f("collect: {kubernetes: {api_server: false}}", "get /(livez|readyz|metrics)")
 	f("collect: {kubernetes: {exclude: [replicasets, ingresses]}}", ".* apps/replicasets", ".* networking.k8s.io/ingresses")
 	// The pods of this node stay, those that wait for one go.
-	f("collect: {kubernetes: {objects: off}}", ".* (apps|autoscaling|batch|discovery.k8s.io|networking.k8s.io|policy|storage.k8s.io)/.*",
-		".* /(limitranges|namespaces|nodes|persistentvolumeclaims|persistentvolumes|replicationcontrollers|resourcequotas|serviceaccounts|services)")
-	f("collect: {kubernetes: {objects: off, events: off, api_server: false}}", ".* (apps|autoscaling|batch|discovery.k8s.io|networking.k8s.io|policy|storage.k8s.io)/.*",
-		".* /(limitranges|namespaces|nodes|persistentvolumeclaims|persistentvolumes|replicationcontrollers|resourcequotas|serviceaccounts|services|events)",
-		"get /(livez|readyz|metrics)", ".* coordination.k8s.io/.*")
-	f("collect: {kubernetes: {enabled: false}}", ".* (apps|autoscaling|batch|discovery.k8s.io|networking.k8s.io|policy|storage.k8s.io|coordination.k8s.io)/.*",
-		".* /(limitranges|namespaces|nodes|persistentvolumeclaims|persistentvolumes|pods|replicationcontrollers|resourcequotas|serviceaccounts|services|events)",
-		"get /(livez|readyz|metrics)")
+	const objects = ".* (apps|autoscaling|batch|networking.k8s.io|policy|storage.k8s.io)/.*|" +
+		".* /(limitranges|namespaces|nodes|persistentvolumeclaims|persistentvolumes|replicationcontrollers|resourcequotas|serviceaccounts)"
+	const scraped = ".* /services|.* discovery.k8s.io/endpointslices"
+	f("collect: {kubernetes: {objects: off}}", objects)
+	f("collect: {kubernetes: {objects: off}, prometheus: {services: false, monitors: false}}", objects, scraped, ".* monitoring.coreos.com/.*")
+	f("collect: {kubernetes: {objects: off, events: off, api_server: false}}", objects, ".* /events", "get /(livez|readyz|metrics)", ".* coordination.k8s.io/.*")
 }
 
 func TestDangerousRightsAreAskedForByName(t *testing.T) {
@@ -252,11 +252,41 @@ func TestNodeAgentsCannotReadTheClusterBesideADeployment(t *testing.T) {
 	if len(bound) != 2 || bound["causeway-node"] != "causeway" || bound["causeway-cluster"] != "causeway-cluster" {
 		t.Errorf("bound: %v", bound)
 	}
-	for g := range grants(planOf(t, "", nodes)) {
-		if !slices.Contains([]string{"list /pods", "watch /pods", "get /nodes/metrics", "get /nodes/stats", "get /nodes/pods"}, g) {
-			t.Errorf("a node's agent may %q", g)
+	few := []string{"get /nodes/metrics", "get /nodes/stats", "list /pods", "watch /pods"}
+	if got := slices.Sorted(maps.Keys(grants(planOf(t, "collect: {prometheus: {services: false, monitors: false}}", nodes)))); !slices.Equal(got, few) {
+		t.Errorf("a node's agent may %q, and should %q", got, few)
+	}
+}
+
+// Who watches the node's pods at the API server needs not ask the kubelet for
+// them; who does not has nobody else to ask.
+func TestOneOfTwoTellsAboutPods(t *testing.T) {
+	f := func(text string, api, kubelet bool) {
+		t.Helper()
+		if g := grants(planOf(t, text, nodes)); g["watch /pods"] != api || g["get /nodes/pods"] != kubelet {
+			t.Errorf("%s: %v", text, g)
 		}
 	}
+	f("", true, false)
+	f("collect: {kubernetes: {pods: false}}", false, true)
+	f("collect: {kubernetes: {enabled: false}}", false, true)
+	f("collect: {kubernetes: {pods: false}, containers: {enabled: false}}", false, false)
+}
+
+// Services are found by either of two keys.
+func TestScrapingOfServicesIsAskedFor(t *testing.T) {
+	f := func(prometheus string, want bool) {
+		t.Helper()
+		g := grants(planOf(t, "collect: {prometheus: "+prometheus+"}", nodes))
+		if g["watch /services"] != want || g["list discovery.k8s.io/endpointslices"] != want {
+			t.Errorf("%s: %v", prometheus, g)
+		}
+	}
+	f("{}", true)
+	f("{services: false}", true)
+	f("{monitors: false}", true)
+	f("{services: false, monitors: false}", false)
+	f("{enabled: false}", false)
 }
 
 func TestEveryRuleNamesItsFeature(t *testing.T) {
@@ -474,6 +504,7 @@ func TestNetworkPolicyLetsOutToEveryDestination(t *testing.T) {
 	f("", 443, 6443, 10250)
 	f("destinations: {x: {type: influxdb, url: http://influxdb:8086}}", 443, 6443, 8086, 10250)
 	f("destinations: {x: {type: datadog, proxy_url: \"http://proxy:3128\"}}", 443, 3128, 6443, 10250)
+	f("collect: {probes: [{name: a, type: http, url: \"http://shop:8080/\"}, {name: b, type: tcp, address: \"db:5432\"}]}", 443, 5432, 6443, 8080, 10250)
 	f("collect: {containers: {enabled: false}, prometheus: {targets: [{url: http://db:9100/metrics}, {url: http://plain/metrics}]}}", 80, 443, 6443, 9100)
 }
 

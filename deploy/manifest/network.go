@@ -73,8 +73,8 @@ func (p *Plan) networkPolicy() Object {
 	allow("the cloud's metadata server", networkingv1.NetworkPolicyEgressRule{
 		To: metadataServers(), Ports: []networkingv1.NetworkPolicyPort{on(&tcp, 80), on(&tcp, 988), on(&tcp, 8080)},
 	})
-	if c := p.cfg.Collect.Prometheus; p.onNode() && c.Enabled != "false" && c.Annotations {
-		allow("prometheus.annotations: pods, on the ports they name", networkingv1.NetworkPolicyEgressRule{
+	if p.scrapesServices() || p.scrapes() && p.cfg.Collect.Prometheus.Annotations {
+		allow("prometheus.annotations, services and monitors: pods, on the ports they name", networkingv1.NetworkPolicyEgressRule{
 			To: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}, Ports: []networkingv1.NetworkPolicyPort{{Protocol: &tcp}},
 		})
 	}
@@ -91,7 +91,7 @@ func (p *Plan) networkPolicy() Object {
 }
 
 // outward are the ports that the agent connects to, sorted: those of the API
-// server, of the kubelet, of the destinations and of the fixed targets.
+// server, of the kubelet, of the destinations, of the fixed targets and of probes.
 func (p *Plan) outward() []int32 {
 	ports := []int32{443, 6443}
 	add := func(address string) {
@@ -124,9 +124,15 @@ func (p *Plan) outward() []int32 {
 			add(d.NewRelic.URL)
 		}
 	}
-	if c := p.cfg.Collect.Prometheus; p.onNode() && c.Enabled != "false" {
-		for _, t := range c.Targets {
+	if p.scrapes() {
+		for _, t := range p.cfg.Collect.Prometheus.Targets {
 			add(t.URL)
+		}
+	}
+	for _, t := range p.cfg.Collect.Probes {
+		if p.onNode() {
+			add(t.URL)
+			add("tcp://" + t.Address)
 		}
 	}
 	slices.Sort(ports)

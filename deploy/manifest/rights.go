@@ -43,9 +43,21 @@ func (p *Plan) nodeRules() []rule {
 	if p.pods() {
 		rules = append(rules, reading("kubernetes.pods: the pods of the agent's own node, for enrichment and their state", "", []string{"pods"}, "list", "watch"))
 	}
+	if p.scrapesServices() {
+		rules = append(rules,
+			reading("prometheus.services and monitors: which services are to be scraped", "", []string{"services"}, "list", "watch"),
+			reading("prometheus.services and monitors: and where they are", "discovery.k8s.io", []string{"endpointslices"}, "list", "watch"))
+	}
+	if p.monitors() {
+		rules = append(rules, reading("prometheus.monitors: what the Prometheus operator's objects name, where the cluster has them",
+			"monitoring.coreos.com", []string{"podmonitors", "servicemonitors"}, "list", "watch"))
+	}
 	if p.cfgKubelet() {
-		rules = append(rules, reading("containers: the kubelet's /metrics/cadvisor, /metrics/resource, /metrics/probes, /stats/summary and /pods",
-			"", []string{"nodes/metrics", "nodes/stats", "nodes/pods"}, "get"))
+		rules = append(rules, reading("containers: the kubelet's /metrics/cadvisor, /metrics/resource, /metrics/probes and /stats/summary",
+			"", []string{"nodes/metrics", "nodes/stats"}, "get"))
+		if !p.pods() {
+			rules = append(rules, reading("containers: the kubelet's /pods, since the API server is not asked about them", "", []string{"nodes/pods"}, "get"))
+		}
 		if p.cfg.Collect.Containers.Kubelet.AllowProxy {
 			rules = append(rules, reading("containers.kubelet.allow_proxy: with this one may run commands in every pod of the node", "", []string{"nodes/proxy"}, "get"))
 		}

@@ -72,6 +72,13 @@ func plain(t *testing.T, o map[string]any) map[string]any {
 		if err := yaml.Unmarshal([]byte(data["agent.yaml"].(string)), &config); err != nil {
 			t.Error(err)
 		}
+		for _, key := range []string{"events", "objects"} {
+			if collect, ok := config["collect"].(map[string]any); ok {
+				if kube, ok := collect["kubernetes"].(map[string]any); ok && kube[key] == false {
+					kube[key] = "off"
+				}
+			}
+		}
 		data["agent.yaml"] = config
 	}
 	spec, _ := o["spec"].(map[string]any)
@@ -181,6 +188,25 @@ func compare(t *testing.T, at string, got, want any) {
 		return
 	}
 	t.Errorf("%s:\n chart    %v\n renderer %v", at, got, want)
+}
+
+// The word off, without quotes, is a false by the time that the chart has it;
+// the agent refuses that.
+func TestChartKeepsTheWordOff(t *testing.T) {
+	values := map[string]any{}
+	if err := yaml.Unmarshal([]byte("config: {collect: {kubernetes: {events: off, objects: leader, enabled: false}}}"), &values); err != nil {
+		t.Fatal(err)
+	}
+	files, err := render(t, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := files["causeway/templates/config.yaml"]
+	for _, want := range []string{`events: "off"`, "objects: leader", "enabled: false"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("agent.yaml has no %s:\n%s", want, text)
+		}
+	}
 }
 
 func TestChartRefuses(t *testing.T) {

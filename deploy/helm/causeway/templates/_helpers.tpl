@@ -26,6 +26,16 @@ app.kubernetes.io/instance: {{ include "causeway.fullname" . }}
 {{- default (include "causeway.fullname" .) .Values.existingSecret }}
 {{- end }}
 
+{{- /* agent.yaml. YAML 1.1 reads off as false, and the agent wants the word. */ -}}
+{{- define "causeway.config" -}}
+{{- $c := deepCopy .Values.config }}
+{{- $kube := dig "collect" "kubernetes" dict $c }}
+{{- range list "objects" "events" }}
+{{- if eq (toString (dig . "" $kube)) "false" }}{{ $_ := set $kube . "off" }}{{ end }}
+{{- end }}
+{{- toYaml $c }}
+{{- end }}
+
 {{- /* What follows from agent.yaml, as deploy/manifest derives it; a test holds the one to the other. */ -}}
 {{- define "causeway.plan" -}}
 {{- $c := .Values.config }}
@@ -44,8 +54,8 @@ app.kubernetes.io/instance: {{ include "causeway.fullname" . }}
 {{- $_ := set $p "node" (ne .Values.role "cluster") }}
 {{- $_ := set $p "apart" (has .Values.role (list "cluster" "all")) }}
 {{- $on := ne (toString (dig "enabled" "auto" $kube)) "false" }}
+{{- $inCluster := $on }}
 {{- $_ := set $p "pods" (and $on (ne (toString (dig "pods" true $kube)) "false")) }}
-{{- /* YAML 1.1 reads off as false. */}}
 {{- $_ := set $p "objects" (not (has (toString (dig "objects" "leader" $kube)) (list "off" "false"))) }}
 {{- $_ := set $p "events" (not (has (toString (dig "events" "leader" $kube)) (list "off" "false"))) }}
 {{- $_ := set $p "apiServer" (ne (toString (dig "api_server" true $kube)) "false") }}
@@ -120,6 +130,8 @@ app.kubernetes.io/instance: {{ include "causeway.fullname" . }}
 
 {{- $_ := set $p "scrapes" (and $p.node (ne (toString (dig "enabled" "auto" $prom)) "false")) }}
 {{- $_ := set $p "annotations" (and $p.scrapes (ne (toString (dig "annotations" true $prom)) "false")) }}
+{{- $_ := set $p "monitors" (and $p.scrapes $inCluster (ne (toString (dig "monitors" "auto" $prom)) "false")) }}
+{{- $_ := set $p "services" (or $p.monitors (and $p.scrapes $inCluster (ne (toString (dig "services" true $prom)) "false"))) }}
 {{- $urls := list }}
 {{- if and $p.node $p.kubelet }}{{ $urls = list "https://node:10250" (default "" $kubelet.url) }}{{ end }}
 {{- /* local is there without being written. */}}
@@ -131,6 +143,7 @@ app.kubernetes.io/instance: {{ include "causeway.fullname" . }}
 {{- else }}{{ $urls = append $urls (default (ternary "http://127.0.0.1:8086" "" (eq $d.type "influxdb")) $d.url) }}{{ end }}
 {{- end }}
 {{- if $p.scrapes }}{{ range $prom.targets }}{{ $urls = append $urls .url }}{{ end }}{{ end }}
+{{- if $p.node }}{{ range $collect.probes }}{{ $urls = concat $urls (list (default "" .url) (ternary (printf "tcp://%s" .address) "" (hasKey . "address"))) }}{{ end }}{{ end }}
 {{- $out := list 443 6443 }}
 {{- range $urls }}
 {{- if . }}
@@ -182,7 +195,7 @@ metadata:
     {{- with $v.podLabels }}{{ toYaml . | nindent 4 }}{{ end }}
   annotations:
     {{- if $v.rolloutOnConfigChange }}
-    causeway.dev/config: {{ toYaml $v.config | sha256sum | trunc 16 | quote }}
+    causeway.dev/config: {{ include "causeway.config" $root | sha256sum | trunc 16 | quote }}
     {{- end }}
     cluster-autoscaler.kubernetes.io/safe-to-evict: "true"
     {{- with $v.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
