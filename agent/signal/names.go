@@ -67,6 +67,7 @@ const (
 	LabelLogFile   = "log.file.path"
 	LabelLogStream = "log.iostream" // stdout, stderr
 	LabelLogSource = "log.source"   // the program that wrote it: nginx, java
+	LabelLogCut    = "log.cut"      // of a line that was longer than allowed: how many bytes of it were left out
 	LabelTraceID   = "trace_id"
 	LabelSpanID    = "span_id"
 	LabelFacility  = "syslog.facility"

@@ -50,6 +50,7 @@ type File struct {
 	Start     string   `yaml:"start"`     // of files that are there when the pattern is new: end (default) | beginning | a duration: from the beginning if changed since
 	Multiline string   `yaml:"multiline"` // none (default) | auto: stack traces | start:REGEXP, a line that it matches begins a record
 	Parse     string   `yaml:"parse"`     // how lines are parsed: none (default), auto, or a format's name
+	Encoding  string   `yaml:"encoding"`  // auto (default): UTF-16 or UTF-8 by the file's byte order mark, else UTF-8 | utf-8 | utf-16le | utf-16be | latin1
 	Poll      string   `yaml:"poll"`      // auto (default): once a second on file systems that tell of no changes made elsewhere | true: always | false: never
 }
 
@@ -128,6 +129,9 @@ func (c Config) Check() error {
 			bad(key+"start", "%w", err)
 		}
 		checkWays(bad, key, f.Multiline, f.Parse)
+		if _, err := encodingOf(f.Encoding); err != nil {
+			bad(key+"encoding", "%w", err)
+		}
 		if !slices.Contains([]string{"", "auto", "true", "false"}, f.Poll) {
 			bad(key+"poll", "must be auto, true or false, not %q", f.Poll)
 		}
@@ -214,6 +218,7 @@ func (c Config) rules() []*rule {
 			return append(slices.Clip(pairs), signal.LabelLogFile, root), true
 		}
 		r.setJoin(f.Multiline)
+		r.enc, _ = encodingOf(f.Encoding)
 		r.parse, r.poll, r.trust = f.Parse, f.Poll == "true", f.Poll == "false"
 		rules = append(rules, r)
 	}

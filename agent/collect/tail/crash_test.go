@@ -234,8 +234,9 @@ func TestIdentityRoundTrip(t *testing.T) {
 		}
 	}
 	f(identity{})
-	f(identity{key{1<<64 - 1, 2}, 1<<63 - 1, head{1024, 1<<64 - 1}})
-	for _, s := range []string{"", "ino:", "ino:1:2:3:4", "ino:1:2:3:4:5:6", "ino:1:2:3:4:g", "udp:1:2:3:4:5", "ino:1:2:3:ffff:5", "ino:1:2:ffffffffffffffff:4:5"} {
+	f(identity{key{1<<64 - 1, 2}, 1<<63 - 1, head{1024, 1<<64 - 1}, encAuto})
+	f(identity{key{1, 2}, 3, head{4, 5}, encLatin1})
+	for _, s := range []string{"", "ino:", "ino:1:2:3:4", "ino:1:2:3:4:5:6", "ino:1:2:3:4:5:1", "ino:1:2:3:4:5:", "ino:1:2:3:4:5:2:3", "ino:1:2:3:4:g", "udp:1:2:3:4:5", "ino:1:2:3:ffff:5", "ino:1:2:ffffffffffffffff:4:5"} {
 		if id, _, ok := parseIdentity(s); ok {
 			t.Errorf("%q was taken for %+v", s, id)
 		}
@@ -244,7 +245,7 @@ func TestIdentityRoundTrip(t *testing.T) {
 
 func someState() *state {
 	return &state{seq: 7, patterns: []string{"/var/log/*.log", ""}, files: []record{
-		{id: "ino:1:2:3:4:5", key: key{1, 1<<64 - 1}, gen: 3, head: head{4, 5}, off: 1 << 40, lanes: [2]int64{1, 2}, edge: []byte("edge"), path: "/a", root: "/b", seen: 6, retired: true},
+		{id: "ino:1:2:3:4:5", key: key{1, 1<<64 - 1}, gen: 3, head: head{4, 5}, off: 1 << 40, lanes: [2]int64{1, 2}, edge: []byte("edge"), path: "/a", root: "/b", seen: 6, enc: encUTF16BE, retired: true},
 		{path: "/x"},
 	}}
 }
@@ -285,7 +286,7 @@ func FuzzSnapshot(f *testing.F) {
 }
 
 func TestReplayMovesFilesOn(t *testing.T) {
-	id := identity{key{1, 2}, 3, head{4, 5}}
+	id := identity{key{1, 2}, 3, head{4, 5}, encAuto}
 	block := func(lane string, end int64) signal.LogBlock {
 		return signal.LogBlock{File: id.String() + lane, End: end, Stream: signal.InternStream(signal.Labels(signal.LabelLogFile, "/x"))}
 	}

@@ -94,10 +94,11 @@ type file struct {
 	fh      *os.File // nil: closed, because idle, rotated or not yet readable
 	gz      bool     // compressed: offsets are those of its text
 	z       *inflater
-	bad     error  // what is damaged in it
-	settled bool   // pos is decided
-	gen     int64  // when this generation was first seen, Unix ns; no two are equal
-	id      string // LogBlock.File; "" as long as the file is empty
+	bad     error    // what is damaged in it
+	was     encoding // of the bytes before, for those that have no mark; see decode
+	settled bool     // pos is decided
+	gen     int64    // when this generation was first seen, Unix ns; no two are equal
+	id      string   // LogBlock.File; "" as long as the file is empty
 	head    head
 	pos     position
 	done    position // pos as of the last successful Put
@@ -207,7 +208,10 @@ func (t *Tailer) identify(f *file) error {
 		return nil
 	}
 	f.head = t.heads.head()
-	f.id = identity{f.key, f.gen, f.head}.String()
+	if f.pos.enc == encAuto {
+		f.decode(t.heads.buf[:t.heads.n], f.was)
+	}
+	f.id = identity{f.key, f.gen, f.head, f.pos.enc}.String()
 	return nil
 }
 
@@ -231,12 +235,14 @@ func (t *Tailer) grow(f *file) (same bool, err error) {
 type identity struct {
 	key  key
 	gen  int64
-	head head // as of the first block
+	head head     // as of the first block
+	enc  encoding // if its lines are recoded: after a crash there may be nothing else to tell it by
 }
 
 const identityPrefix = "ino:"
 
-// String returns ino:<device>:<inode>:<generation>:<length of head>:<its sum>, in hexadecimal digits.
+// String returns ino:<device>:<inode>:<generation>:<length of head>:<its sum>, in
+// hexadecimal digits, and :<encoding> behind it if that is not UTF-8.
 func (id identity) String() string {
 	b := append(make([]byte, 0, 80), identityPrefix...)
 	for i, v := range [...]uint64{id.key.dev, id.key.ino, uint64(id.gen), uint64(id.head.n), id.head.sum} {
@@ -244,6 +250,9 @@ func (id identity) String() string {
 			b = append(b, ':')
 		}
 		b = strconv.AppendUint(b, v, 16)
+	}
+	if id.enc.recoded() {
+		b = strconv.AppendUint(append(b, ':'), uint64(id.enc), 16)
 	}
 	return string(b)
 }
@@ -255,17 +264,22 @@ func parseIdentity(s string) (id identity, lane string, ok bool) {
 		return id, "", false
 	}
 	s, lane, _ = strings.Cut(s, "/")
-	var v [5]uint64
-	for i := range v {
-		part, rest, more := strings.Cut(s, ":")
-		n, err := strconv.ParseUint(part, 16, 64)
-		if err != nil || more != (i < len(v)-1) {
-			return id, "", false
-		}
-		v[i], s = n, rest
-	}
-	if v[3] > headBytes || v[2] > 1<<63-1 {
+	var err error
+	var v [6]uint64
+	n := strings.Count(s, ":") + 1
+	if n < len(v)-1 || n > len(v) {
 		return id, "", false
 	}
-	return identity{key{v[0], v[1]}, int64(v[2]), head{int(v[3]), v[4]}}, lane, true
+	for i := range n {
+		part, rest, _ := strings.Cut(s, ":")
+		if v[i], err = strconv.ParseUint(part, 16, 64); err != nil {
+			return id, "", false
+		}
+		s = rest
+	}
+	enc := encoding(v[5])
+	if v[3] > headBytes || v[2] > 1<<63-1 || v[5] >= uint64(encEnd) || enc.recoded() != (n == len(v)) {
+		return id, "", false
+	}
+	return identity{key{v[0], v[1]}, int64(v[2]), head{int(v[3]), v[4]}, enc}, lane, true
 }

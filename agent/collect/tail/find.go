@@ -23,6 +23,7 @@ type rule struct {
 	start   start
 	labels  func(root string) (pairs []string, ok bool) // labels of a file's lines; not ok: left out on purpose
 	form    form
+	enc     encoding
 	join    logline.Join
 	parse   string                                    // label causeway.log.parse; "": none
 	pod     func(root string) (uid, container string) // nil where no Advisor is asked

@@ -112,7 +112,7 @@ func (t *Tailer) stillIs(f *file, c candidate, now time.Time) bool {
 func (t *Tailer) add(c candidate, now time.Time) *file {
 	f := &file{
 		key: c.key, rule: c.rule, path: c.path, poll: c.poll, rotated: c.path != c.root, first: !c.rule.known,
-		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join, gz: c.gz,
+		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join, gz: c.gz, pos: position{enc: c.rule.enc},
 	}
 	f.isClosed.Store(true)
 	fam := t.families[c.root]
@@ -163,7 +163,8 @@ func (t *Tailer) settle(f *file, now time.Time) error {
 		return err
 	}
 	f.size, f.mtime = info.Size(), info.ModTime()
-	if r := t.recall(f); r != nil {
+	r := t.recall(f)
+	if f.decode(t.heads.buf[:t.heads.n], t.encodingBefore(f, r)); r != nil {
 		r.used = true
 		f.gen, f.id, f.head = r.gen, r.id, r.head
 		t.lastGen = max(t.lastGen, r.gen)
@@ -193,10 +194,12 @@ func (f *file) inLanes() bool { return f.rule.form != formPlain || f.join.Active
 
 // stand sets f at off.
 func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
+	off = f.pos.enc.aligned(off)
 	pos, err := at(f.src(), off)
 	if err != nil {
 		return err
 	}
+	pos.enc = f.pos.enc
 	f.pos, f.done, f.settled, f.like = pos, pos, true, nil
 	f.offset.Store(off)
 	if f.inLanes() {
@@ -246,18 +249,20 @@ func (t *Tailer) startOf(f *file, now time.Time) (int64, error) {
 		return 0, nil
 	}
 	// At the start of the line that is being written, if it can be found.
-	buf := t.buf[:min(int64(len(t.buf)), f.size)]
-	n, err := f.fh.ReadAt(buf, f.size-int64(len(buf)))
+	enc := f.pos.enc
+	size := enc.aligned(f.size)
+	buf := t.buf[:min(enc.aligned(int64(len(t.buf))), size)]
+	n, err := f.fh.ReadAt(buf, size-int64(len(buf)))
 	if err != nil && err != io.EOF {
 		return 0, err
 	}
-	if i := bytes.LastIndexByte(buf[:n], '\n'); i >= 0 {
-		return f.size - int64(len(buf)) + int64(i) + 1, nil
+	if i := enc.lastNewline(buf[:n]); i >= 0 {
+		return size - int64(len(buf)) + int64(i+enc.width()), nil
 	}
-	if int64(n) == f.size {
+	if int64(n) == size {
 		return 0, nil
 	}
-	return f.size, nil
+	return size, nil
 }
 
 // copied tells whether f is a copy of a file that was read, as copytruncate makes
@@ -265,6 +270,7 @@ func (t *Tailer) startOf(f *file, now time.Time) (int64, error) {
 // copy may be under way. t.heads is f's.
 func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err error) {
 	if r := t.original(f); r != nil {
+		f.decode(t.heads.buf[:t.heads.n], r.enc)
 		if f.size >= r.off {
 			return r.off, true, nil
 		}
@@ -439,6 +445,9 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 	case f.after != nil: // its first bytes came since it was asked whether it has to wait
 		return true, nil
 	}
+	if err := f.sniff(); err != nil {
+		return false, err
+	}
 	o, err := t.turn(f, now)
 	if err != nil {
 		return false, err
@@ -476,7 +485,7 @@ func (t *Tailer) endGz(f *file) error {
 // turn gives one chunk of f to the open batch.
 func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 	out := t.taker(f, now)
-	o, err := turn(f.src(), &f.pos, t.buf[:f.pos.edgeN+t.chunk], out, t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	o, err := turn(f.src(), &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
 	t.put(f, out)
 	return o, err
 }
@@ -487,7 +496,7 @@ func (t *Tailer) atEnd(f *file, now time.Time) error {
 	parted := f.gone || f.rotated
 	if f.pos.scan > f.pos.off && (parted && quiet >= grace || quiet >= partialAfter || f.z != nil) {
 		out := t.taker(f, now)
-		err := rest(f.src(), &f.pos, out, t.cfg.maxLine(), &t.sum)
+		err := rest(f.src(), &f.pos, t.recoding(f, out), t.cfg.maxLine(), &t.sum)
 		t.put(f, out)
 		if err != nil {
 			return err
@@ -518,7 +527,8 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	t.stats.Truncations.Add(1)
 	f.family.truncations.Add(1)
 	f.gen, f.id, f.head = t.newGen(now), "", head{}
-	f.pos = position{hole: true}
+	f.was = f.pos.enc
+	f.pos = position{hole: true, enc: f.rule.enc}
 	f.done = f.pos
 	if f.inLanes() {
 		f.lanes = newLanes(f.rule.form, f.join, 0, 0, nil)
@@ -560,6 +570,9 @@ func recordOf(f *file, pos position, now time.Time, retired bool) record {
 	r := record{
 		id: f.id, key: f.key, gen: f.gen, head: f.head, off: pos.off, lanes: [2]int64{pos.off, pos.off},
 		path: f.path, root: f.family.root, seen: now.Unix(), retired: retired,
+	}
+	if r.enc = cmp.Or(pos.enc, f.was); !r.enc.recoded() {
+		r.enc = encAuto
 	}
 	if pos.next() == pos.off {
 		r.edge = slices.Clone(pos.edge[:pos.edgeN])

@@ -137,6 +137,7 @@ func (t *Tailer) settleGz(f *file) error {
 		}
 	}
 	r, err := t.compressedFrom(f)
+	f.decode(t.heads.buf[:t.heads.n], t.encodingBefore(f, r))
 	switch {
 	case err != nil:
 		return err

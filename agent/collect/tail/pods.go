@@ -64,7 +64,7 @@ func (t *Tailer) advise(f *file, now time.Time) bool {
 // rule is the pattern of the pods' logs. Their beginning is read: what a
 // container said before the agent came is asked for more often than not.
 func (p Pods) rule() *rule {
-	r := &rule{pattern: path.Join(p.Path, "*", "*", "*.log"), start: start{beginning: true}, must: p.Enabled == "true"}
+	r := &rule{pattern: path.Join(p.Path, "*", "*", "*.log"), start: start{beginning: true}, must: p.Enabled == "true", enc: encUTF8}
 	r.form, _ = formOf(p.Format)
 	r.setJoin(p.Multiline)
 	r.parse = p.Parse
@@ -123,7 +123,7 @@ func podOf(dir string) (ns, pod, uid string, ok bool) {
 
 // rule is the pattern of Docker's own logs, on a machine without Kubernetes.
 func (d Docker) rule(p Pods) *rule {
-	r := &rule{pattern: path.Join(d.Path, "*", "*-json.log"), start: start{beginning: true}, must: d.Enabled == "true", form: formDocker}
+	r := &rule{pattern: path.Join(d.Path, "*", "*-json.log"), start: start{beginning: true}, must: d.Enabled == "true", form: formDocker, enc: encUTF8}
 	if d.Enabled != "true" && p.Enabled != "false" {
 		r.unless = p.Path
 	}

@@ -15,10 +15,6 @@ const (
 	edgeBytes   = 32        // how much before the next byte is compared with what stood there
 )
 
-// LabelCut marks a line longer than max_line: a label of the line itself, whose
-// value is how many bytes of it were dropped.
-const LabelCut = "log.cut"
-
 // position is where a reader stands in one generation of a file. The bytes of an
 // unfinished line are not kept: the file is the buffer, so ten thousand files
 // with half a line each cost nothing, and a line of 1 GiB costs one chunk.
@@ -28,6 +24,7 @@ type position struct {
 	edge  [edgeBytes]byte // what stands before next(); a file that differs there was rewritten
 	edgeN int
 	long  bool // [off, scan) is at least a chunk: scan goes on, or there would be no end
+	enc   encoding
 	hole  bool // at the start after a truncation: leading NULs are a hole that the writer left, not text
 }
 
@@ -53,9 +50,9 @@ func at(r io.ReaderAt, off int64) (position, error) {
 // tally counts the fate of bytes and lines between two Puts. Every byte that off
 // passes over has one:
 //
-//	read == body + ends + framing + again + cut + holes
+//	read == body + ends + framing + again + cut + holes + recoded
 type tally struct {
-	lines, read, body, ends, cut, holes int64
+	lines, read, body, ends, cut, holes, recoded int64
 
 	framing, again                                 int64 // of containers' records
 	cutLines, repaired, flushed, malformed, joined int64
@@ -79,7 +76,7 @@ func (c *clock) from(now int64, n int) int64 {
 
 // taker makes log lines of the raw lines of one file.
 type taker interface {
-	// lines takes up to limit lines of p, which ends with a newline; it returns
+	// lines takes up to limit lines of p, which ends with a line end; it returns
 	// how many bytes it took. off is the place of p in the file.
 	lines(p []byte, off int64, limit int) int
 	// one takes a line that is longer than a chunk, or that no newline ends.
@@ -107,23 +104,31 @@ func turn(r io.ReaderAt, p *position, buf []byte, out taker, maxLine, limit int,
 		return outcome{replaced: true}, nil
 	}
 	data := buf[p.edgeN:n]
+	data = data[:p.enc.aligned(int64(len(data)))]
 	o := outcome{more: n == len(buf), grown: from+int64(len(data)) > p.scan}
 	if p.hole {
-		k := leadingNULs(data)
+		k := int(p.enc.aligned(int64(leadingNULs(data))))
 		data = data[k:]
 		p.off, from = p.off+int64(k), from+int64(k)
 		sum.read, sum.holes = sum.read+int64(k), sum.holes+int64(k)
 		p.hole = len(data) == 0
 	}
-	end := from + int64(len(data))
-	if last := bytes.LastIndexByte(data, '\n'); last >= 0 {
-		data = data[:last+1]
+	if from == 0 {
+		if mark := p.enc.mark(); bytes.HasPrefix(data, []byte(mark)) { // empty for most
+			k := len(mark)
+			data, p.off, from = data[k:], int64(k), int64(k)
+			sum.read, sum.recoded = sum.read+int64(k), sum.recoded+int64(k)
+		}
+	}
+	end, w := from+int64(len(data)), p.enc.width()
+	if last := p.enc.lastNewline(data); last >= 0 {
+		data = data[:last+w]
 		if from > p.off { // the end of a line longer than rereadBytes
-			i := bytes.IndexByte(data, '\n')
-			if err := long(r, p.off, from+int64(i), 1, maxLine, out); err != nil {
+			i := p.enc.newline(data)
+			if err := long(r, p, from+int64(i), int64(w), maxLine, out); err != nil {
 				return outcome{}, err
 			}
-			data, from, limit = data[i+1:], from+int64(i)+1, limit-1
+			data, from, limit = data[i+w:], from+int64(i+w), limit-1
 		}
 		took := out.lines(data, from, limit)
 		p.off, p.long = from+int64(took), false
@@ -143,7 +148,7 @@ func rest(r io.ReaderAt, p *position, out taker, maxLine int, sum *tally) error 
 	if p.scan == p.off {
 		return nil
 	}
-	if err := long(r, p.off, p.scan, 0, maxLine, out); err != nil {
+	if err := long(r, p, p.scan, 0, maxLine, out); err != nil {
 		return err
 	}
 	sum.flushed++
@@ -151,21 +156,23 @@ func rest(r io.ReaderAt, p *position, out taker, maxLine int, sum *tally) error 
 	if err != nil {
 		return err
 	}
+	q.enc = p.enc
 	*p = q
 	return nil
 }
 
-// long gives out the line [off, end), read anew: at most maxLine bytes of it.
-func long(r io.ReaderAt, off, end, newline int64, maxLine int, out taker) error {
-	total := end - off
-	line := make([]byte, min(total, int64(maxLine)+1)) // one more: it may be a \r
-	if n, err := r.ReadAt(line, off); n < len(line) {
+// long gives out the line from p to end, read anew: of its text at most maxLine
+// bytes. ends is how long the line end behind it is.
+func long(r io.ReaderAt, p *position, end, ends int64, maxLine int, out taker) error {
+	total := end - p.off
+	line := make([]byte, min(total, int64(maxLine+1)*int64(p.enc.width()))) // one character more: it may be a \r
+	if n, err := r.ReadAt(line, p.off); n < len(line) {
 		if err == nil || err == io.EOF {
 			err = io.ErrUnexpectedEOF // cut off meanwhile; the next look sees a truncated file
 		}
 		return err
 	}
-	out.one(line, total-int64(len(line)), newline, off)
+	out.one(line, total-int64(len(line)), ends, p.off)
 	return nil
 }
 
@@ -259,7 +266,7 @@ func appendLine(blk *signal.LogBlock, time int64, line []byte, rest int64, maxLi
 	sum.body += int64(len(line))
 	if rest > 0 {
 		var num [20]byte
-		blk.Attrs = signal.AppendLabel(blk.Attrs, LabelCut, string(strconv.AppendInt(num[:0], rest, 10)))
+		blk.Attrs = signal.AppendLabel(blk.Attrs, signal.LabelLogCut, string(strconv.AppendInt(num[:0], rest, 10)))
 		sum.cutLines++
 		sum.cut += rest
 	}

@@ -13,8 +13,8 @@ import (
 
 // readAll reads text through a buffer of chunk bytes, while it appears in steps
 // of the given lengths (over and over), and takes the last line without its end.
-func readAll(text []byte, steps []byte, chunk, maxLine, limit int) (lines []string, sum tally, err error) {
-	var p position
+func readAll(text []byte, steps []byte, chunk, maxLine, limit int, enc encoding) (lines []string, sum tally, err error) {
+	p := position{enc: enc}
 	var c clock
 	buf := make([]byte, edgeBytes+chunk)
 	shown := 0
@@ -29,7 +29,10 @@ func readAll(text []byte, steps []byte, chunk, maxLine, limit int) (lines []stri
 		}
 		for more := true; more; {
 			blk := signal.LogBlock{Start: p.off}
-			out := &plain{blk: &blk, maxLine: maxLine, clock: &c, sum: &sum}
+			var out taker = &plain{blk: &blk, maxLine: maxLine, clock: &c, sum: &sum}
+			if enc.recoded() {
+				out = &recoder{enc: enc, to: out, maxLine: maxLine, sum: &sum}
+			}
 			o, err := turn(bytes.NewReader(text[:shown]), &p, buf[:p.edgeN+chunk], out, maxLine, limit, &sum)
 			if err != nil || o.replaced {
 				return nil, sum, fmt.Errorf("%w, replaced %v", err, o.replaced)
@@ -42,7 +45,7 @@ func readAll(text []byte, steps []byte, chunk, maxLine, limit int) (lines []stri
 			}
 			for i := range blk.Lines {
 				l := blk.Line(i)
-				lines = append(lines, string(l.Text)+signal.Lookup(string(l.Attrs), LabelCut))
+				lines = append(lines, string(l.Text)+signal.Lookup(string(l.Attrs), signal.LabelLogCut))
 			}
 		}
 		if shown == len(text) {
@@ -77,7 +80,7 @@ func wantLines(text string, maxLine int) []string {
 
 func checkRead(t *testing.T, text, steps []byte, chunk, maxLine, limit int) {
 	t.Helper()
-	got, sum, err := readAll(text, steps, chunk, maxLine, limit)
+	got, sum, err := readAll(text, steps, chunk, maxLine, limit, encAuto)
 	if err != nil {
 		t.Fatalf("text %q: %v", text, err)
 	}

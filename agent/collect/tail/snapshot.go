@@ -39,8 +39,9 @@ type record struct {
 	edge    []byte   // the bytes before off, if they are known
 	path    string
 	root    string
-	seen    int64 // Unix seconds
-	retired bool  // the file is gone, or holds another generation
+	seen    int64    // Unix seconds
+	enc     encoding // if its lines are recoded: what its bytes are to be taken for
+	retired bool     // the file is gone, or holds another generation
 
 	used bool // not written: a file has taken it over
 }
@@ -89,11 +90,11 @@ func appendRecord(dst []byte, r *record) []byte {
 		uint64(r.off), uint64(r.lanes[0]), uint64(r.lanes[1]), uint64(r.seen)} {
 		dst = binary.AppendUvarint(dst, v)
 	}
-	retired := byte(0)
+	flags := byte(r.enc) << 1
 	if r.retired {
-		retired = 1
+		flags |= 1
 	}
-	dst = append(dst, retired)
+	dst = append(dst, flags)
 	dst = appendString(dst, string(r.edge))
 	dst = appendString(dst, r.path)
 	return appendString(dst, r.root)
@@ -171,11 +172,11 @@ func (r *reader) record() record {
 	rec := record{id: r.string(), key: key{r.uint(), r.uint()}, gen: r.int()}
 	rec.head = head{int(min(r.uint(), headBytes+1)), r.uint()}
 	rec.off, rec.lanes[0], rec.lanes[1], rec.seen = r.int(), r.int(), r.int(), r.int()
-	if len(r.p) == 0 || r.p[0] > 1 || rec.head.n > headBytes {
+	if len(r.p) == 0 || r.p[0]>>1 >= byte(encEnd) || rec.head.n > headBytes {
 		r.bad, r.p = true, nil
 		return rec
 	}
-	rec.retired = r.p[0] == 1
+	rec.enc, rec.retired = encoding(r.p[0]>>1), r.p[0]&1 == 1
 	r.p = r.p[1:]
 	if edge := r.string(); edge != "" {
 		rec.edge = []byte(edge)
@@ -269,10 +270,10 @@ func (s *state) replay(mem Memory, now time.Time) error {
 				path := signal.Lookup(blk.Stream.Labels(), signal.LabelLogFile)
 				j = len(s.files)
 				byGen[id.gen] = j
-				s.files = append(s.files, record{id: id.String(), key: id.key, gen: id.gen, head: id.head, path: path, root: path, seen: now.Unix()})
+				s.files = append(s.files, record{id: id.String(), key: id.key, gen: id.gen, head: id.head, path: path, root: path, seen: now.Unix(), enc: id.enc})
 			}
 			if r := &s.files[j]; r.id == "" { // it was empty when the snapshot was taken
-				r.id, r.head = id.String(), id.head
+				r.id, r.head, r.enc = id.String(), id.head, id.enc
 			}
 			s.files[j].forward(blk.End, lane, touched[j])
 			touched[j] = true

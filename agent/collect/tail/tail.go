@@ -28,7 +28,8 @@
 //     unfinished line of a plain file is read again instead of kept.
 //  5. Files take turns of at most 256 KiB; a loud one delays no quiet one by more
 //     than one turn of each file.
-//  6. read == body + ends + framing + again + cut + holes (Stats), after every Put.
+//  6. read == body + ends + framing + again + cut + holes + recoded (Stats), after
+//     every Put.
 //  7. Two lines of one stream never have the same time.
 //
 // Memory and goroutines: Run works in the caller's goroutine alone, reading,
@@ -37,11 +38,14 @@
 // away with Put and never touched again. Stats, Files and Refused may be called
 // from anywhere.
 //
+// Lines are UTF-8. Files in UTF-16 and Latin-1 are recoded line by line as they
+// are taken; their offsets stay those of their own bytes.
+//
 // What remains: a copy of a file shorter than 256 bytes that grew between the
 // copying and the truncation is read twice; above the budget of descriptors (half
 // of what the process may open) a file that is written and deleted while it is
 // closed is lost, and counted as missed; a truncation ends a record of several
-// lines.
+// lines; a character that is missing a byte puts all of UTF-16 behind it out of step.
 //
 // The package does not parse lines: it names the parser on the stream, and the
 // hub parses. It reads no compressed files but those of gzip that a rotation
@@ -74,7 +78,7 @@ const (
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
-// Put: Read == Body + Ends + Framing + Again + Cut + Holes.
+// Put: Read == Body + Ends + Framing + Again + Cut + Holes + Recoded.
 type Stats struct {
 	Lines   atomic.Int64 // lines handed to the Sink
 	Read    atomic.Int64 // bytes passed over
@@ -84,6 +88,7 @@ type Stats struct {
 	Again   atomic.Int64 // bytes of containers' lines that the spool held already at a restart
 	Cut     atomic.Int64 // bytes dropped from lines longer than max_line
 	Holes   atomic.Int64 // NULs in front of a truncated file
+	Recoded atomic.Int64 // bytes that a file's encoding takes more than UTF-8, below 0 if fewer, and byte order marks
 
 	CutLines  atomic.Int64 // lines cut at max_line
 	Repaired  atomic.Int64 // lines that were no UTF-8
@@ -140,6 +145,7 @@ type Tailer struct {
 	sum        tally
 	plain      plain
 	lanesOut   laneTaker
+	recoder    recoder
 	block      signal.LogBlock
 	batch      *signal.Batch
 	batchBytes int
@@ -426,7 +432,7 @@ func (s *tally) moveTo(st *Stats) {
 		n  int64
 	}{
 		{&st.Lines, s.lines}, {&st.Read, s.read}, {&st.Body, s.body}, {&st.Ends, s.ends}, {&st.Framing, s.framing},
-		{&st.Again, s.again}, {&st.Cut, s.cut}, {&st.Holes, s.holes}, {&st.CutLines, s.cutLines},
+		{&st.Again, s.again}, {&st.Cut, s.cut}, {&st.Holes, s.holes}, {&st.Recoded, s.recoded}, {&st.CutLines, s.cutLines},
 		{&st.Repaired, s.repaired}, {&st.Flushed, s.flushed}, {&st.Joined, s.joined}, {&st.Malformed, s.malformed},
 	} {
 		if c.n != 0 {

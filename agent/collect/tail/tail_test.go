@@ -84,6 +84,7 @@ type host struct {
 	now   time.Time
 	tick  time.Duration // how much later each look is
 	log   bytes.Buffer
+	enc   encoding // how write encodes; a file that it makes begins with the mark
 }
 
 func newHost(t *testing.T, files ...File) *host {
@@ -155,6 +156,13 @@ func (h *host) path(name string) string { return filepath.Join(h.logs, name) }
 
 func (h *host) write(name, text string) {
 	h.Helper()
+	if h.enc != encAuto {
+		mark := ""
+		if _, err := os.Stat(h.path(name)); err != nil {
+			mark = h.enc.mark()
+		}
+		text = mark + encoded(h.enc, text)
+	}
 	f, err := os.OpenFile(h.path(name), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
 	h.must(err)
 	_, err = f.WriteString(text)
@@ -196,7 +204,7 @@ func (h *host) balance() {
 		return
 	}
 	s := h.Stats()
-	if r, sum := s.Read.Load(), s.Body.Load()+s.Ends.Load()+s.Framing.Load()+s.Again.Load()+s.Cut.Load()+s.Holes.Load(); r != sum {
+	if r, sum := s.Read.Load(), s.Body.Load()+s.Ends.Load()+s.Framing.Load()+s.Again.Load()+s.Cut.Load()+s.Holes.Load()+s.Recoded.Load(); r != sum {
 		h.Fatalf("the books do not balance: read %d, fates %d", r, sum)
 	}
 }
@@ -338,7 +346,7 @@ func TestLongLinesAreCutAndMarked(t *testing.T) {
 	var cut []string
 	for _, b := range h.spool.frames {
 		for l := range b.LinesIn(0, b.Len()) {
-			cut = append(cut, signal.Lookup(string(l.Attrs), LabelCut))
+			cut = append(cut, signal.Lookup(string(l.Attrs), signal.LabelLogCut))
 		}
 	}
 	if want := []string{"", "", "1", fmt.Sprint(5*chunkBytes - 1<<10), ""}; !slices.Equal(cut, want) {
