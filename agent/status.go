@@ -99,6 +99,13 @@ type StatusScrapes struct {
 	Trouble []string            `json:"trouble"`
 }
 
+// StatusInlet is the detail of a source of lines that are not files.
+type StatusInlet struct {
+	Listen  []string         `json:"listen,omitempty"`
+	Counts  map[string]int64 `json:"counts"`
+	Trouble []string         `json:"trouble"`
+}
+
 // StatusOTLP is the detail of the source that receives OTLP.
 type StatusOTLP struct {
 	Listen    []string `json:"listen"`

@@ -8,18 +8,23 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/collect"
 	"github.com/causeway-agent/causeway/agent/collect/container"
+	"github.com/causeway-agent/causeway/agent/collect/forward"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/journald"
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/otlp"
 	"github.com/causeway-agent/causeway/agent/collect/probe"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
+	"github.com/causeway-agent/causeway/agent/collect/syslog"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -160,7 +165,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		})
 	}
 	if c.Logs.Enabled() {
-		t := tail.New(c.Logs, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
+		t := tail.New(c.Logs.Config, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
 		if k.watched() {
 			t.Advise(advised{k.room})
 		}
@@ -170,7 +175,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 				conf    tail.Config
 				cluster kube.Config
 				id      kube.Identity
-			}{c.Logs, k.conf, k.id},
+			}{c.Logs.Config, k.conf, k.id},
 			run: func(ctx context.Context) error {
 				k.wait(ctx)
 				return t.Run(ctx, a.hub)
@@ -178,7 +183,44 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 			look: func() any { return logStatus(t) },
 		})
 	}
+	if j := c.Logs.Journald; j.Enabled != "false" {
+		s := journald.New(j, a.hub, filepath.Join(cfg.Agent.DataDir, "journald"), a.log.With("source", "journald"))
+		units = append(units, unit{
+			name: "collect/journald", sort: sourceUnit, conf: j,
+			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
+			look: func() any { return inletStatus(s.Stats(), nil, s.Trouble()) },
+		})
+	}
+	for i, conf := range c.Logs.Syslog {
+		s := syslog.New(conf, a.log.With("source", "syslog"))
+		units = append(units, unit{
+			name: fmt.Sprintf("collect/syslog/%d", i), sort: sourceUnit, conf: conf,
+			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
+			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) },
+		})
+	}
+	if f := c.Logs.Forward; f.Enabled() {
+		s := forward.New(f, a.log.With("source", "forward"))
+		units = append(units, unit{
+			name: "collect/forward", sort: sourceUnit, conf: f,
+			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
+			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) },
+		})
+	}
 	return units
+}
+
+// inletStatus is what status shows of a source of lines that are not files: its
+// counts by their names, as each room defines them.
+func inletStatus(stats any, listen, trouble []string) StatusInlet {
+	s := StatusInlet{Listen: listen, Trouble: trouble, Counts: map[string]int64{}}
+	v := reflect.ValueOf(stats).Elem()
+	for i := range v.NumField() {
+		if n, ok := v.Field(i).Addr().Interface().(*atomic.Int64); ok && v.Type().Field(i).IsExported() {
+			s.Counts[strings.ToLower(v.Type().Field(i).Name)] = n.Load()
+		}
+	}
+	return s
 }
 
 // statsdStatus is what status shows of the StatsD listener.

@@ -184,10 +184,6 @@ func (r *reader) means(parts, sections []string) bool {
 // left of its name below path.
 func (r *reader) unknownVariable(o origin, path string, rest, siblings []string) {
 	key := join(path, strings.Join(rest, "."))
-	if later(join(path, rest[0])) {
-		r.complain(o, key, "is not in this version", "")
-		return
-	}
 	hint := nearest(rest[0], siblings)
 	if hint != "" {
 		hint = variableOf(join(path, strings.Join(append([]string{hint}, rest[1:]...), ".")))

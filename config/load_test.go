@@ -333,13 +333,27 @@ func TestWhatIsNotYAML(t *testing.T) {
 	f("version: 1\nnode: \xff\n", "agent.yaml:2:1: is not UTF-8 text, or holds control characters")
 }
 
-func TestWhatIsNotInThisVersionIsNotUnknown(t *testing.T) {
+func TestSectionsThatShareALevel(t *testing.T) {
+	c := good(t, `
+collect:
+  logs:
+    max_line: 64KiB
+    files: [{path: /var/log/*.log}]
+    journald: {enabled: true, units: [ssh]}
+    syslog: [{listen: ["udp://127.0.0.1:5514"]}]
+    forward: {listen: ["tcp://127.0.0.1:24224"]}
+`, "CAUSEWAY_COLLECT__LOGS__JOURNALD__PRIORITY=err")
+	l := c.Collect.Logs
+	if l.MaxLine != 64<<10 || len(l.Files) != 1 || l.Journald.Enabled != "true" || l.Journald.Priority != "err" || len(l.Syslog) != 1 || !l.Forward.Enabled() {
+		t.Errorf("%+v", l)
+	}
 	wrong(t, `
 collect:
-  logs: {journald: {enabled: true}, journal: {}}
+  logs: {journal: {}, syslog: [{listen: ["udp://x"]}], max_lin: 1}
 `, "",
-		"agent.yaml:3:10: collect.logs.journald: is not in this version",
-		"agent.yaml:3:37: collect.logs.journal: unknown key")
+		"agent.yaml:3:10: collect.logs.journal: unknown key (did you mean journald?)",
+		`agent.yaml:3:42: collect.logs.syslog[0].listen[0]: "udp://x" has no host:port: write udp://127.0.0.1:5514`,
+		"agent.yaml:3:56: collect.logs.max_lin: unknown key (did you mean max_line?)")
 }
 
 func TestVariablesThatAreWrongAreNamed(t *testing.T) {

@@ -190,10 +190,6 @@ func (r *reader) put(tree map[string]any, f field, n *yaml.Node, path string) {
 // unknown complains of a key that its section does not have.
 func (r *reader) unknown(o origin, path, key string, siblings []string) {
 	full := join(path, key)
-	if later(full) {
-		r.complain(o, full, "is not in this version", "")
-		return
-	}
 	hint := nearest(key, siblings)
 	if hint == "" {
 		hint = elsewhere(key)

@@ -2,17 +2,19 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
-	"slices"
-	"strings"
 
 	"github.com/causeway-agent/causeway/agent/collect/container"
+	"github.com/causeway-agent/causeway/agent/collect/forward"
 	"github.com/causeway-agent/causeway/agent/collect/host"
+	"github.com/causeway-agent/causeway/agent/collect/journald"
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/otlp"
 	"github.com/causeway-agent/causeway/agent/collect/probe"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/statsd"
+	"github.com/causeway-agent/causeway/agent/collect/syslog"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/exporters/datadog"
 	"github.com/causeway-agent/causeway/exporters/google"
@@ -37,15 +39,35 @@ type Collect struct {
 	OTLP otlp.Config `yaml:"otlp"`
 	// Kubernetes is layer 4: pods, objects, events.
 	Kubernetes kube.Config `yaml:"kubernetes"`
-	// Logs are the files to follow.
-	Logs tail.Config `yaml:"logs"`
+	// Logs are the lines: of files, of the journal, and what others send.
+	Logs Logs `yaml:"logs"`
+}
+
+// Logs is the section collect.logs.
+type Logs struct {
+	tail.Config `yaml:",inline"`
+	// Journald is systemd's journal.
+	Journald journald.Config `yaml:"journald"`
+	// Syslog are places to listen at for syslog.
+	Syslog []syslog.Config `yaml:"syslog"`
+	// Forward is a place to listen at for Fluentd and Fluent Bit.
+	Forward forward.Config `yaml:"forward"`
+}
+
+// Check returns every complaint about the section.
+func (l Logs) Check() error {
+	errs := []error{l.Config.Check(), under("journald", l.Journald.Check()), under("forward", l.Forward.Check())}
+	for i, c := range l.Syslog {
+		errs = append(errs, under(fmt.Sprintf("syslog[%d]", i), c.Check()))
+	}
+	return errors.Join(errs...)
 }
 
 // defaultCollect returns what an empty section collect means.
 func defaultCollect() Collect {
 	return Collect{
 		Host: host.Default(), Containers: container.Default(), Prometheus: prom.Default(), StatsD: statsd.Default(), OTLP: otlp.Default(),
-		Kubernetes: kube.Default(), Logs: tail.Default(),
+		Kubernetes: kube.Default(), Logs: Logs{Config: tail.Default(), Journald: journald.Default(), Forward: forward.Default()},
 	}
 }
 
@@ -116,12 +138,4 @@ func roomType(typ string) reflect.Type {
 // checkRoom returns every complaint of the room that d.Type chooses.
 func (d Destination) checkRoom() error {
 	return d.room().(interface{ Check() error }).Check()
-}
-
-// later tells whether a key belongs to the contract and not to this version. A
-// key that a section's type has is found there first.
-func later(key string) bool {
-	return slices.ContainsFunc([]string{
-		"collect.logs.journald",
-	}, func(k string) bool { return key == k || strings.HasPrefix(key, k+".") })
 }

@@ -39,7 +39,7 @@ func Watch(ctx context.Context, paths func() []string, changed func()) {
 		dirs = func(files []string) { follow(w, watched, files) }
 		dirs(paths())
 		nudges <- struct{}{} // for what changed before the folders were watched
-		forwarding.Go(func() { forward(w, nudges) })
+		forwarding.Go(func() { passOn(w, nudges) })
 	}
 	watch(ctx, nudges, last, func() map[string]digest {
 		files := paths()
@@ -148,9 +148,9 @@ func follow(w *fsnotify.Watcher, watched map[string]bool, files []string) {
 	}
 }
 
-// forward makes a nudge of whatever the kernel tells, errors included: an
+// passOn makes a nudge of whatever the kernel tells, errors included: an
 // overflow means that something happened.
-func forward(w *fsnotify.Watcher, nudges chan<- struct{}) {
+func passOn(w *fsnotify.Watcher, nudges chan<- struct{}) {
 	for {
 		select {
 		case e, ok := <-w.Events:
