@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
 	"cloud.google.com/go/compute/metadata"
@@ -22,9 +24,10 @@ import (
 )
 
 // Once collects from the samplers that cfg asks for, or from the one called
-// source, one second apart so that counters have an increase, and returns the
-// second batch, complete as the hub would spool it. Errors of samplers are
-// joined, and come beside what the others gave.
+// source, twice, one second apart so that counters have an increase. It returns
+// the newest sample of each series, complete as the hub would spool it: a
+// kubelet reads its containers when it likes, and mostly has nothing new after
+// a second. Errors of samplers are joined, and come beside what the others gave.
 func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch, error) {
 	a := &Agent{log: slog.Default()}
 	samplers := map[string]collect.Sampler{}
@@ -39,33 +42,49 @@ func Once(ctx context.Context, cfg *config.Config, source string) (*signal.Batch
 	if source != "" {
 		s, ok := samplers[source]
 		if !ok {
-			return nil, fmt.Errorf("no source %q is enabled; there are host and containers", source)
+			return nil, fmt.Errorf("no source %q is enabled; once knows host and containers, causeway tap shows the others", source)
 		}
 		samplers = map[string]collect.Sampler{source: s}
 	}
 	h := hub.New(nil, time.Now())
 	h.Configure(cfg.Process, a.baseLabels(cfg), nil)
-	var errs []error
-	var b *signal.Batch
-	for pass := range 2 {
-		errs = nil
-		b = &signal.Batch{Kind: signal.Metric}
-		for name, s := range samplers {
-			if err := s.Sample(ctx, b); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", name, err))
-			}
-		}
-		h.Complete(b)
-		if pass == 0 {
-			t := time.NewTimer(time.Second)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
+	return twice(ctx, h, samplers)
+}
+
+// twice returns the newest sample of each series from two rounds of samplers,
+// and the errors of the second round.
+func twice(ctx context.Context, h *hub.Hub, samplers map[string]collect.Sampler) (*signal.Batch, error) {
+	first, _ := round(ctx, h, samplers)
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b, err := round(ctx, h, samplers)
+	newer := make(map[signal.Series]bool, b.Len())
+	for _, s := range b.Samples {
+		newer[s.Series] = true
+	}
+	for _, s := range first.Samples {
+		if !newer[s.Series] {
+			b.Add(s)
 		}
 	}
+	return b, err
+}
+
+// round asks each sampler once, in the order of their names.
+func round(ctx context.Context, h *hub.Hub, samplers map[string]collect.Sampler) (*signal.Batch, error) {
+	var errs []error
+	b := &signal.Batch{Kind: signal.Metric}
+	for _, name := range slices.Sorted(maps.Keys(samplers)) {
+		if err := samplers[name].Sample(ctx, b); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
+	h.Complete(b)
 	return b, errors.Join(errs...)
 }
 

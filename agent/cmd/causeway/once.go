@@ -18,6 +18,10 @@ func onceCommand(g *global) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "once",
 		Short: "Collect once and print; sends nothing",
+		Long: `Collect from the host and its containers, twice within a second, and print the
+newest sample of each series. Sends nothing. What others hand to the agent, and
+what it asks for at its own pace (Prometheus targets, probes, objects of the
+cluster, logs), is seen in a running agent: causeway tap.`,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.load()
@@ -60,7 +64,7 @@ func onceCommand(g *global) *cobra.Command {
 			return err
 		},
 	}
-	c.Flags().StringVar(&source, "source", "", "host or containers; default: all that are enabled")
+	c.Flags().StringVar(&source, "source", "", "host or containers; default: those of the two that are enabled")
 	c.Flags().StringVar(&destination, "destination", "", "whose requests to print with --format vendor; default: the first active one")
 	c.Flags().StringVar(&format, "format", "text", "text, json or vendor (the requests that would be sent)")
 	return c
