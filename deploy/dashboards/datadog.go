@@ -235,7 +235,7 @@ func (t *forDatadog) query(d *Dashboard, p *Panel, c *column, f *found, prefixes
 	case increase:
 		q += ".as_rate()"
 	case total:
-		q = "per_second(" + q + ")"
+		q = "clamp_min(per_second(" + q + "), 0)"
 	}
 	o := object{"data_source": "metrics", "query": q}
 	if p.Kind != timeseries {

@@ -86,45 +86,38 @@ func readGoogle(body []byte) ([]point, error) {
 	return points, nil
 }
 
-// Google's mosaic has 48 columns, of which a row of ours takes four high.
-const mosaic = 48 / columns
+// Google's mosaic has 48 columns, four to one of ours, and rows half as high.
+const (
+	across = 48 / columns
+	down   = 2
+)
 
 func (t *forGoogle) draw(d *Dashboard, asked [][][]column) (object, error) {
 	var tiles []any
-	y := 0
 	add := func(at box, w object) {
-		tiles = append(tiles, object{"xPos": at.x * mosaic, "yPos": at.y * mosaic * 2 / 3, "width": at.w * mosaic, "height": at.h * mosaic * 2 / 3, "widget": w})
+		tiles = append(tiles, object{"xPos": at.x * across, "yPos": at.y * down, "width": at.w * across, "height": at.h * down, "widget": w})
 	}
+	y := 0
 	for i := range d.Rows {
 		r := &d.Rows[i]
-		add(box{0, y, columns, 3}, object{"title": r.Title, "sectionHeader": object{"dividerBelow": true}})
-		y += 3
+		add(box{0, y, columns, 2}, object{"title": r.Title, "sectionHeader": object{"dividerBelow": true}})
+		y += 2
 		err := r.panels(asked[i], func(p *Panel, cs []column, at box) error {
 			w, err := t.widget(p, cs)
 			at.y += y
-			at.h = (at.h + 2) / 3 * 3
 			add(at, w)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		y = below(tiles) * 3 / (mosaic * 2)
+		_, y = r.place(y)
 	}
 	return object{
 		"name": "projects/" + t.project + "/dashboards/causeway-" + d.Name, "displayName": d.Title,
 		"labels":           object{"causeway": ""},
 		"dashboardFilters": t.filters(d, asked), "mosaicLayout": object{"columns": 48, "tiles": tiles},
 	}, nil
-}
-
-// below returns the first row under all tiles.
-func below(tiles []any) (y int) {
-	for _, t := range tiles {
-		o := t.(object)
-		y = max(y, o["yPos"].(int)+o["height"].(int))
-	}
-	return y
 }
 
 // filters returns the filters above a dashboard. Google applies each to the

@@ -197,7 +197,7 @@ func TestGrafanaShowsWhatWasCollected(t *testing.T) {
 		}
 		t.Errorf("%s has no panel %q", dashboard, panel)
 	}
-	f("host", "Hosts' CPUs", 0, 8)
+	f("host", "CPUs of all hosts", 0, 8)
 }
 
 func TestGrafanaCountsEachLineOnce(t *testing.T) {

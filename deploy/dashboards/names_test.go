@@ -155,8 +155,8 @@ var (
 	influxFrom   = regexp.MustCompile(`"([^"]+)"\)[^()]*?(?:, 1s\))? AS "v" FROM "([^"]+)" WHERE (.*?)\$timeFilter`)
 	influxTag    = regexp.MustCompile(`"([^"]+)" (?:= '([^']*)'|=~)`)
 	influxBy     = regexp.MustCompile(`GROUP BY ([^()]*?)(?: fill|$)`)
-	nrqlMetric   = regexp.MustCompile("metricName = '([^']+)'((?: AND `[^`]+` (?:= '[^']*'|IN \\([^)]*\\)))*)")
-	nrqlTag      = regexp.MustCompile("`([^`]+)` (?:= '([^']*)'|IN)")
+	nrqlMetric   = regexp.MustCompile("metricName = '([^']+)'((?: AND `[^`]+` = '[^']*'| AND \\([^)]*\\))*)")
+	nrqlTag      = regexp.MustCompile("`([^`]+)` (?:= '([^']*)'|LIKE)")
 	nrqlFacet    = regexp.MustCompile("FACET ((?:`[^`]+`(?:, )?)+)")
 )
 

@@ -106,8 +106,8 @@ func (t *forNewRelic) draw(d *Dashboard, asked [][][]column) (object, error) {
 			from = "Log"
 		}
 		variables = append(variables, object{
-			"name": short(l), "title": short(l), "type": "NRQL", "isMultiSelection": true, "replacementStrategy": "STRING",
-			"defaultValues": []any{object{"value": object{"string": "*"}}},
+			"name": short(l), "title": short(l), "type": "NRQL", "isMultiSelection": false, "replacementStrategy": "STRING",
+			"defaultValues": []any{object{"value": object{"string": "%"}}},
 			"nrqlQuery":     object{"accountIds": []any{t.conf.NewRelic.AccountID}, "query": "SELECT uniques(" + quoted(keys[l]) + ") FROM " + from},
 		})
 	}
@@ -136,8 +136,12 @@ func layout(b box) object {
 	return object{"column": b.x, "row": b.y, "width": b.w, "height": b.h}
 }
 
-// quoted returns an attribute's name as NRQL reads it.
+// quoted and literal return an attribute's name and a string as NRQL reads them.
 func quoted(key string) string { return "`" + key + "`" }
+
+func literal(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
+}
 
 func (t *forNewRelic) widget(d *Dashboard, p *Panel, cs []column, keys map[string]string) (object, error) {
 	ids := map[string]string{timeseries: "viz.line", value: "viz.billboard", table: "viz.table", toplist: "viz.bar", logs: "logger.log-table-widget"}
@@ -159,7 +163,7 @@ func (t *forNewRelic) widget(d *Dashboard, p *Panel, cs []column, keys map[strin
 			c := &cs[i]
 			if c.Metric == lines {
 				q, _ := t.lines(d, "")
-				add("SELECT count(*) AS '" + p.label(c.Query) + "' FROM Log" + q + facet(c, nil) + t.tail(p))
+				add("SELECT count(*) AS " + literal(p.label(c.Query)) + " FROM Log" + q + facet(c, nil) + t.tail(p))
 				continue
 			}
 			for _, f := range c.at {
@@ -208,19 +212,26 @@ func facet(c *column, f *found) string {
 
 // where is the condition of a query: its metric, and what tells its data apart.
 func (t *forNewRelic) where(d *Dashboard, f *found, keys map[string]string) string {
-	w := "metricName = '" + f.name + "'"
+	w := "metricName = " + literal(f.name)
 	for _, g := range f.fixed {
-		w += " AND " + quoted(g.key) + " = '" + g.value + "'"
+		w += " AND " + quoted(g.key) + " = " + literal(g.value)
 	}
 	for _, l := range d.Variables {
 		if k := f.keys[l].key; k != "" && k == keys[l] {
-			w += " AND " + quoted(k) + " IN ({{" + short(l) + "}})"
+			w += " AND " + chosen(k, l)
 		}
 	}
 	return w
 }
 
-// value is the expression for a query's number over the points of a metric.
+// chosen is the condition that a variable sets. While it is at all, what lacks
+// the label counts as well: a container without a pod is in no namespace.
+func chosen(key, label string) string {
+	v := "{{" + short(label) + "}}"
+	return "(" + v + " = '%' OR " + quoted(key) + " LIKE " + v + ")"
+}
+
+// nrql is the expression for a query's number over the points of a metric.
 func (c *column) nrql(p *Panel, f *found) string {
 	u, _ := unitOf(p.Unit)
 	by := c.factor() / f.scale
@@ -243,7 +254,7 @@ func (c *column) nrql(p *Panel, f *found) string {
 // sum of a gauge's points would grow with the time between two points.
 func (t *forNewRelic) query(d *Dashboard, p *Panel, c *column, f *found, keys map[string]string) string {
 	where := t.where(d, f, keys)
-	as := " AS '" + p.label(c.Query) + "'"
+	as := " AS " + literal(p.label(c.Query))
 	if c.Agg != "sum" || f.means == increase {
 		return "SELECT " + c.nrql(p, f) + as + " FROM Metric WHERE " + where + facet(c, f) + t.tail(p)
 	}
@@ -293,7 +304,7 @@ func (t *forNewRelic) columns(d *Dashboard, p *Panel, cs []column, keys map[stri
 		case c.Agg != "sum":
 			expr = c.Agg + "(" + quoted(f.name) + ")"
 		}
-		parts = append(parts, times("filter("+expr+", WHERE "+t.where(&Dashboard{}, f, keys)+")", by)+" AS '"+p.label(c.Query)+"'")
+		parts = append(parts, times("filter("+expr+", WHERE "+t.where(&Dashboard{}, f, keys)+")", by)+" AS "+literal(p.label(c.Query)))
 	}
 	return "SELECT " + strings.Join(parts, ", ") + " FROM Metric WHERE (" + strings.Join(names, ") OR (") + ")" + facet(&cs[0], cs[0].at[0]) + t.tail(p)
 }
@@ -302,7 +313,7 @@ func (t *forNewRelic) columns(d *Dashboard, p *Panel, cs []column, keys map[stri
 func (t *forNewRelic) lines(d *Dashboard, least string) (string, error) {
 	var parts []string
 	for _, l := range d.Variables {
-		parts = append(parts, quoted(l)+" IN ({{"+short(l)+"}})")
+		parts = append(parts, chosen(l, l))
 	}
 	if least != "" {
 		c := t.conf.NewRelic

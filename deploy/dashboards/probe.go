@@ -169,9 +169,9 @@ func (s *source) choose(q *Query, labels []string, points []point, fits func(f *
 		}
 		for _, l := range append(slices.Clone(q.By), labels...) {
 			for _, t := range f.tags {
-				if strings.Contains(t.value, mark(l)) {
+				// A label that keeps its name is that tag, whatever else says the same.
+				if _, known := f.keys[l]; strings.Contains(t.value, mark(l)) && (!known || t.key == l) {
 					f.keys[l] = t
-					break
 				}
 			}
 		}

@@ -92,7 +92,7 @@ func (t *Target) object(d *Dashboard) (object, error) {
 	for i, r := range d.Rows {
 		asked[i] = make([][]column, len(r.Panels))
 		for j := range r.Panels {
-			columns, err := ask(sources, d, &r.Panels[j])
+			columns, err := ask(sources, &r.Panels[j])
 			if err != nil {
 				return nil, fmt.Errorf("dashboard %s, panel %q: %w", d.Name, r.Panels[j].Title, err)
 			}
@@ -115,7 +115,7 @@ type column struct {
 // ask finds the places of a panel's queries. A scope that lacks a label which
 // another scope has is passed over: a container without a pod is in no
 // namespace.
-func ask(sources []source, d *Dashboard, p *Panel) ([]column, error) {
+func ask(sources []source, p *Panel) ([]column, error) {
 	var columns []column
 	for i := range p.Queries {
 		q := &p.Queries[i]
@@ -137,7 +137,7 @@ func ask(sources []source, d *Dashboard, p *Panel) ([]column, error) {
 					failed = err
 					continue
 				}
-				if key := f.identity(q.By, d.Variables); !seen[key] {
+				if key := f.identity(q.By); !seen[key] {
 					seen[key] = true
 					c.at = append(c.at, f)
 				}
@@ -158,11 +158,13 @@ func lacks(all [][]string, scope, by []string) bool {
 	})
 }
 
-// identity is the same for two places that make the same query.
-func (f *found) identity(by, variables []string) string {
+// identity is the same for two places that make the same query. Variables do
+// not count: where a vendor has containers in pods and without under one name,
+// the query of the first finds both.
+func (f *found) identity(by []string) string {
 	s := fmt.Sprint(f.name, f.field, f.resource, f.means, f.scale, f.fixed)
-	for _, l := range slices.Concat(by, variables) {
-		s += fmt.Sprint(l, f.keys[l])
+	for _, l := range by {
+		s += fmt.Sprint(l, f.keys[l].key, f.keys[l].resource)
 	}
 	return s
 }
