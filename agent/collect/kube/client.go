@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/dynamic"
 	appsv1 "k8s.io/client-go/kubernetes/typed/apps/v1"
 	autoscalingv2 "k8s.io/client-go/kubernetes/typed/autoscaling/v2"
 	batchv1 "k8s.io/client-go/kubernetes/typed/batch/v1"
@@ -36,6 +37,7 @@ type clients struct {
 	policy       policyv1.PolicyV1Interface
 	storage      storagev1.StorageV1Interface
 	coordination coordinationv1.CoordinationV1Interface
+	dynamic      dynamic.Interface // of what has no type here
 }
 
 // tokenFile is where Kubernetes puts a pod's token; kubernetes.io, "Accessing
@@ -94,6 +96,7 @@ func newClients(rc *rest.Config) (*clients, error) {
 		make1(&c.policy, rc, h, policyv1.NewForConfigAndClient),
 		make1(&c.storage, rc, h, storagev1.NewForConfigAndClient),
 		make1(&c.coordination, rc, h, coordinationv1.NewForConfigAndClient),
+		make1(&c.dynamic, rc, h, dynamic.NewForConfigAndClient),
 	)
 }
 

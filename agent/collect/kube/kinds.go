@@ -21,6 +21,7 @@ import (
 type kind struct {
 	group, resource string
 	fields          string // field selector; "" is all
+	labels          string // label selector, likewise
 	example         runtime.Object
 	list            func(context.Context, *clients, metav1.ListOptions) (runtime.Object, error)
 	watch           func(context.Context, *clients, metav1.ListOptions) (watch.Interface, error)

@@ -191,6 +191,16 @@ func (p *Pods) Each(f func(*Pod) bool) {
 	}
 }
 
+// named returns the pod namespace/name if it is there, else nil.
+func (p *Pods) named(key string) *Pod {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if e := p.byName[key]; e != nil && e.gone.IsZero() {
+		return e.pod
+	}
+	return nil
+}
+
 // live returns the pods that are not gone, in the order of their names.
 func (p *Pods) live() []*podEntry {
 	p.mu.RLock()

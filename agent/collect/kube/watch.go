@@ -39,13 +39,13 @@ func (f *feed) run(ctx context.Context, c *clients) {
 	ctx = klog.NewContext(ctx, klog.Logger{})
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.FieldSelector = f.kind.fields
+			o.FieldSelector, o.LabelSelector = f.kind.fields, f.kind.labels
 			l, err := f.kind.list(ctx, c, o)
 			f.note(ctx, "list", err)
 			return l, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.FieldSelector = f.kind.fields
+			o.FieldSelector, o.LabelSelector = f.kind.fields, f.kind.labels
 			w, err := f.kind.watch(ctx, c, o)
 			if o.SendInitialEvents != nil && apierrors.IsInvalid(err) {
 				return w, err // an API server from before 1.32, which wants a list first
