@@ -278,6 +278,77 @@ func TestFilesOfOneJournalAreMerged(t *testing.T) {
 	w.want(numbers(1, 60))
 }
 
+// renumber gives the entries of p the numbers first, first+2, first+4, …
+func renumber(t *testing.T, p []byte, first uint64) []byte {
+	t.Helper()
+	p = bytes.Clone(p)
+	r, err := openReader(bytes.NewReader(p), 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := first; ; n += 2 {
+		_, at, ok, err := r.peek()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			return p
+		}
+		binary.LittleEndian.PutUint64(p[at+16:], n)
+		r.skip()
+	}
+}
+
+// growing is a file whose header says another number of entries each time.
+type growing struct {
+	p     []byte
+	first uint64
+	sizes []uint64
+}
+
+func (g *growing) ReadAt(dst []byte, at int64) (int, error) {
+	if at == 0 && len(dst) == headerSize {
+		n := g.sizes[0]
+		if len(g.sizes) > 1 {
+			g.sizes = g.sizes[1:]
+		}
+		g.p = upTo(g.p, n)
+		binary.LittleEndian.PutUint64(g.p[160:], g.first+2*(n-1))
+	}
+	return bytes.NewReader(g.p).ReadAt(dst, at)
+}
+
+// journald writes an entry to one file and the next to another. Whoever looks at
+// the first before and at the second after sees the newer of them alone.
+func TestNoEntryIsPassedOverWhileFilesGrow(t *testing.T) {
+	p := journal(t, "regular")
+	odd, even := renumber(t, p, 1), renumber(t, p, 2)
+	w := newWorld(t)
+	w.write("user.journal", odd)
+	w.write("system.journal", even)
+	w.start()
+	w.f.list(time.Now())
+	for _, f := range w.f.files {
+		if filepath.Base(f.path) == "user.journal" {
+			f.r.r = &growing{odd, 1, []uint64{49, 50, 51}}
+		} else {
+			f.r.r = &growing{even, 2, []uint64{50, 51, 51}}
+		}
+	}
+	if err := w.f.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(w.spool.texts(t)); got != 100 {
+		t.Errorf("%d lines, want the 100 up to the newest of the first look", got)
+	}
+	if err := w.f.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(w.spool.texts(t)); got != 102 {
+		t.Errorf("%d lines, want 102", got)
+	}
+}
+
 func TestAKillLosesAndRepeatsNothing(t *testing.T) {
 	p := journal(t, "compact")
 	w := newWorld(t)
