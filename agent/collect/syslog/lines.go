@@ -104,7 +104,7 @@ func (b *batcher) take(p *logline.Parser, msg []byte, cut int, from netip.Addr, 
 	if len(attrs) > 0 {
 		app = signal.Lookup(unsafe.String(&attrs[0], len(attrs)), signal.LabelAppName)
 	}
-	if len(app) > maxApp {
+	if len(app) > maxApp || b.s.conf.Service != "" && b.s.conf.Source != "" {
 		app = ""
 	}
 	b.mu.Lock()

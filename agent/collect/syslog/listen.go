@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -226,7 +225,6 @@ func (l *listener) datagrams(ctx context.Context, b *batcher, c net.Conn, read f
 func (l *listener) accept(ctx context.Context, b *batcher) error {
 	defer context.AfterFunc(ctx, func() { l.stream.SetDeadline(time.Now().Add(goodbye)) })()
 	st := &b.s.stats
-	var open atomic.Int64
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -240,15 +238,13 @@ func (l *listener) accept(ctx context.Context, b *batcher) error {
 		case err != nil:
 			return err
 		}
-		if open.Add(1) > maxConnections {
-			open.Add(-1)
+		if st.Connections.Add(1) > maxConnections {
+			st.Connections.Add(-1)
 			st.Refused.Add(1)
 			c.Close()
 			continue
 		}
 		wg.Go(func() {
-			defer open.Add(-1)
-			st.Connections.Add(1)
 			defer st.Connections.Add(-1)
 			defer c.Close()
 			l.serve(ctx, c, b)

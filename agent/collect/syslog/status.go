@@ -113,8 +113,10 @@ func (s *Source) watch(ls []*listener) {
 	}
 	say(troubleFrames, now.frames-was.frames, "%d connections closed for a length that cannot be: their senders speak no syslog")
 	say(troubleRefused, now.refused-was.refused, "%d connections closed, as there are 1000 already: have a relay gather them, or use UDP")
-	say(troubleHandshakes, now.handshakes-was.handshakes, "%d connections without a TLS handshake: the sender does not speak TLS, or has no certificate that tls.client_ca knows, or does not trust ours")
-	say(troubleStreams, now.folded-was.folded, "%d lines went into the stream labelled overflow=true: more than 4096 pairs of sender and program; set service, so that a program's name that is a number does no harm")
+	say(troubleHandshakes, now.handshakes-was.handshakes, "%d connections without a TLS handshake: the sender does not speak TLS, "+
+		"or has no certificate that tls.client_ca knows, or does not trust ours")
+	say(troubleStreams, now.folded-was.folded, "%d lines went into the stream labelled overflow=true: more than 4096 pairs of sender and program; "+
+		"set service and source, so that programs' names make no streams")
 }
 
 func (s *Source) dropRemedy(l *listener) string {

@@ -148,9 +148,11 @@ func TestMessagesArriveFromEverywhere(t *testing.T) {
 	write(t, dial(t, s, 2), "<6>app: by Unix")
 	want := []string{
 		"{log.source=app service.name=app team=infra} 6 by Unix {syslog.appname=app syslog.facility=kern}",
-		"{log.source=cron service.name=cron source.address=127.0.0.1 team=infra} 3 by TCP {syslog.appname=cron syslog.facility=user syslog.hostname=web02 syslog.procid=7}",
+		"{log.source=cron service.name=cron source.address=127.0.0.1 team=infra} 3 by TCP " +
+			"{syslog.appname=cron syslog.facility=user syslog.hostname=web02 syslog.procid=7}",
 		"{log.source=dhcpd service.name=dhcpd source.address=127.0.0.1 team=infra} 6 by TCP with a length {syslog.appname=dhcpd syslog.facility=daemon}",
-		"{log.source=su service.name=su source.address=127.0.0.1 team=infra} 2 by UDP {ex@1.k=v syslog.appname=su syslog.facility=auth syslog.hostname=web01 syslog.msgid=ID47 syslog.procid=42}",
+		"{log.source=su service.name=su source.address=127.0.0.1 team=infra} 2 by UDP " +
+			"{ex@1.k=v syslog.appname=su syslog.facility=auth syslog.hostname=web01 syslog.msgid=ID47 syslog.procid=42}",
 	}
 	if got := out.wait(t, 4); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -165,6 +167,15 @@ func TestTheConfigurationNamesTheService(t *testing.T) {
 	if got := out.wait(t, 1); got[0] != want {
 		t.Errorf("got  %s\nwant %s", got[0], want)
 	}
+	// Then programs make no streams.
+	b := s.newBatcher(t.Context(), out)
+	for i := range 10 {
+		b.take(logline.NewParser(logline.Syslog), fmt.Appendf(nil, "<1>a%d: x", i), 0, netip.Addr{}, 1)
+	}
+	if len(b.streams) != 1 {
+		t.Errorf("%d streams", len(b.streams))
+	}
+	b.flush()
 }
 
 func TestMessagesThatAreNone(t *testing.T) {
