@@ -243,7 +243,8 @@ func TestRecordsBecomeLines(t *testing.T) {
 	f(m{"msg", "c", "message", "b", "log", "a"}, base+"255 a {}")
 	f(m{"message", "b", "level", "WARN"}, base+"4 b {}")
 	f(m{"message", "b", "level", 30}, base+"255 b {level=30}")
-	f(m{"message", "x", "b", true, "f", 1.5, "nil", nil, "list", []any{1, "a"}, "deep", m{"er", m{"x", -1}}}, base+`255 x {b=true deep.er.x=-1 f=1.5 list=[1,"a"]}`)
+	f(m{"message", "x", "b", true, "f", 1.5, "nil", nil, "list", []any{1, "a"}, "deep", m{"er", m{"x", -1}}},
+		base+`255 x {b=true deep.er.x=-1 f=1.5 list=[1,"a"]}`)
 	f(m{"a", "b", "n", m{"c", []byte{0xff}}}, base+`255 {"a":"b","n":{"c":"/w=="}} {}`)
 	f(m{"log", m{"a", 1}}, base+`255 {"log":{"a":1}} {}`)
 	f(m{"log", "\xff"}, base+"255 \uFFFD {}")

@@ -16,7 +16,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -69,7 +68,8 @@ func (s *Source) bind(ctx context.Context) ([]*listener, error) {
 func bindError(a address, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("listen at %v: another program listens there, perhaps Fluentd or Fluent Bit: stop it, or set another address in collect.logs.forward: %w", a, err)
+		return fmt.Errorf("listen at %v: another program listens there, perhaps Fluentd or Fluent Bit: "+
+			"stop it, or set another address in collect.logs.forward: %w", a, err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("listen at %v: this machine has no such address: set one it has in collect.logs.forward, or 0.0.0.0: %w", a, err)
 	case errors.Is(err, fs.ErrPermission):
@@ -152,7 +152,6 @@ func (l *listener) accept(ctx context.Context, b *batcher) error {
 	deadline := l.Listener.(interface{ SetDeadline(time.Time) error }) // *net.TCPListener, *net.UnixListener
 	defer context.AfterFunc(ctx, func() { deadline.SetDeadline(time.Now().Add(goodbye)) })()
 	st := &b.s.stats
-	var open atomic.Int64
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -166,15 +165,13 @@ func (l *listener) accept(ctx context.Context, b *batcher) error {
 		case err != nil:
 			return err
 		}
-		if open.Add(1) > maxConnections {
-			open.Add(-1)
+		if st.Connections.Add(1) > maxConnections {
+			st.Connections.Add(-1)
 			st.Refused.Add(1)
 			c.Close()
 			continue
 		}
 		wg.Go(func() {
-			defer open.Add(-1)
-			st.Connections.Add(1)
 			defer st.Connections.Add(-1)
 			defer c.Close()
 			l.serve(ctx, c, b)
