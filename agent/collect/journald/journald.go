@@ -62,7 +62,7 @@ import (
 // Config is the section collect.logs.journald of agent.yaml.
 type Config struct {
 	Enabled  string   `yaml:"enabled"`  // auto: if there is a journal | true | false
-	Path     string   `yaml:"path"`     // the folder of journals, or of their machine ids; the default is /var/log/journal, and /run/log/journal where that is not there
+	Path     string   `yaml:"path"`     // the folder of journals or of their machine ids; /var/log/journal stands for /run/log/journal where it is not there
 	Units    []string `yaml:"units"`    // patterns of units (ssh.service, ssh, kube*); empty: all entries
 	Priority string   `yaml:"priority"` // the least severe that is taken: emerg, alert, crit, err, warning, notice, info, debug, or 0 to 7
 	Since    string   `yaml:"since"`    // of a journal that is new to the agent: now | beginning | a duration, 1h for instance
