@@ -121,11 +121,8 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		})
 	}
 	if c.Prometheus.Enabled != "false" {
-		from := prom.Sources{Self: k.id.Node}
-		if k.watched() {
-			from.Pods = scraped{k.room.Pods()}
-		}
-		s := prom.New(c.Prometheus, from, a.log.With("source", "prometheus"))
+		t := k.targets(c.Prometheus)
+		s := prom.New(c.Prometheus, k.scrapeFrom(t, c.Prometheus), a.log.With("source", "prometheus"))
 		units = append(units, unit{
 			name: "collect/prometheus", sort: sourceUnit,
 			conf: struct {
@@ -135,9 +132,9 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 			}{c.Prometheus, k.conf, k.id},
 			run: func(ctx context.Context) error {
 				k.wait(ctx)
-				return s.Run(ctx, a.hub)
+				return scrape(ctx, s, t, a.hub)
 			},
-			look: func() any { return scrapeStatus(s) },
+			look: func() any { return scrapeStatus(s, t) },
 		})
 	}
 	if len(c.Probes) > 0 {
@@ -238,9 +235,13 @@ func statsdStatus(s *statsd.Source) StatusStatsD {
 	return v
 }
 
-// scrapeStatus is what status shows of the Prometheus scraper.
-func scrapeStatus(s *prom.Source) StatusScrapes {
-	return StatusScrapes{Targets: s.Status(), Trouble: s.Trouble()}
+// scrapeStatus is what status shows of the Prometheus scraper; t may be nil.
+func scrapeStatus(s *prom.Source, t *kube.Targets) StatusScrapes {
+	st := StatusScrapes{Targets: s.Status(), Trouble: s.Trouble()}
+	if t != nil {
+		st.Trouble = append(st.Trouble, t.Trouble()...)
+	}
+	return st
 }
 
 // otlpStatus is what status shows of the OTLP receiver.
