@@ -13,7 +13,12 @@ func TestChartCasesAreWhatIsRendered(t *testing.T) {
 		t.Helper()
 		dir := filepath.Join("../helm/charttest/testdata", name)
 		p := planOf(t, agent, change...)
-		for file, want := range map[string]string{"agent.yaml": p.text, "values.yaml": "# The chart's values beside config, which is agent.yaml.\n" + values, "want.yaml": printed(t, p)} {
+		files := map[string]string{
+			"agent.yaml":  p.text,
+			"values.yaml": "# The chart's values beside config, which is agent.yaml.\n" + values,
+			"want.yaml":   printed(t, p),
+		}
+		for file, want := range files {
 			path := filepath.Join(dir, file)
 			if *update {
 				if err := os.MkdirAll(dir, 0o755); err != nil {

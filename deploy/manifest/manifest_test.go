@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	jsonyaml "sigs.k8s.io/yaml"
 
 	"github.com/causeway-agent/causeway/config"
@@ -140,205 +137,6 @@ func TestKustomizationsNameEveryFile(t *testing.T) {
 	}
 }
 
-// grants returns every right of a plan, one "verb group/resource" each, with /NAME where it is bound to one.
-func grants(p *Plan) map[string]bool {
-	all := map[string]bool{}
-	add := func(rules []rbacv1.PolicyRule) {
-		for _, r := range rules {
-			for _, v := range r.Verbs {
-				for _, u := range r.NonResourceURLs {
-					all[v+" "+u] = true
-				}
-				for _, g := range r.APIGroups {
-					for _, res := range r.Resources {
-						names := r.ResourceNames
-						if len(names) == 0 {
-							names = []string{""}
-						}
-						for _, n := range names {
-							all[strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%s %s/%s/%s", v, g, res, n), " "), "/")] = true
-						}
-					}
-				}
-			}
-		}
-	}
-	for _, o := range p.Objects() {
-		switch o := o.Object.(type) {
-		case *rbacv1.ClusterRole:
-			add(o.Rules)
-		case *rbacv1.Role:
-			add(o.Rules)
-		}
-	}
-	return all
-}
-
-// TestRightsFollowFeatures switches each feature off, and wants exactly its
-// rights to be gone. What two features need stays with the other.
-func TestRightsFollowFeatures(t *testing.T) {
-	all := grants(planOf(t, ""))
-	f := func(text string, gone ...string) {
-		t.Helper()
-		want := map[string]bool{}
-		for g := range all {
-			if !slices.ContainsFunc(gone, func(p string) bool { return regexp.MustCompile("^(" + p + ")$").MatchString(g) }) {
-				want[g] = true
-			}
-		}
-		if len(want) == len(all) {
-			t.Errorf("%s: nothing is named that would go", text)
-		}
-		got := grants(planOf(t, text))
-		for g := range want {
-			if !got[g] {
-				t.Errorf("%s: %q is gone too", text, g)
-			}
-		}
-		for g := range got {
-			if !want[g] {
-				t.Errorf("%s: %q is still granted", text, g)
-			}
-		}
-	}
-	f("collect: {containers: {enabled: false}}", "get /nodes/(metrics|stats)")
-	f("collect: {containers: {provider: cadvisor}}", "get /nodes/(metrics|stats)")
-	f("collect: {prometheus: {monitors: false}}", ".* monitoring.coreos.com/.*")
-	f("collect: {kubernetes: {events: off}}", ".* /events")
-	f("collect: {kubernetes: {api_server: false}}", "get /(livez|readyz|metrics)")
-	f("collect: {kubernetes: {exclude: [replicasets, ingresses]}}", ".* apps/replicasets", ".* networking.k8s.io/ingresses")
-	// The pods of this node stay, those that wait for one go.
-	const objects = ".* (apps|autoscaling|batch|networking.k8s.io|policy|storage.k8s.io)/.*|" +
-		".* /(limitranges|namespaces|nodes|persistentvolumeclaims|persistentvolumes|replicationcontrollers|resourcequotas|serviceaccounts)"
-	const scraped = ".* /services|.* discovery.k8s.io/endpointslices"
-	f("collect: {kubernetes: {objects: off}}", objects)
-	f("collect: {kubernetes: {objects: off}, prometheus: {services: false, monitors: false}}", objects, scraped, ".* monitoring.coreos.com/.*")
-	f("collect: {kubernetes: {objects: off, events: off, api_server: false}}", objects, ".* /events", "get /(livez|readyz|metrics)", ".* coordination.k8s.io/.*")
-}
-
-func TestDangerousRightsAreAskedForByName(t *testing.T) {
-	f := func(text, right, warning string) {
-		t.Helper()
-		if grants(planOf(t, ""))[right] {
-			t.Errorf("%q is granted to everybody", right)
-		}
-		p := planOf(t, text)
-		if !grants(p)[right] || !strings.Contains(strings.Join(p.Warnings, "\n"), warning) {
-			t.Errorf("%s: %v, warnings %q", text, grants(p)[right], p.Warnings)
-		}
-	}
-	f("collect: {containers: {kubelet: {allow_proxy: true}}}", "get /nodes/proxy", "commands in every pod")
-	f("collect: {kubernetes: {secrets: true}}", "list /secrets", "read all of them")
-	for name := range shipped() {
-		for g := range grants(shippedPlan(t, name)) {
-			verb, what, _ := strings.Cut(g, " ")
-			lease := strings.HasPrefix(what, "coordination.k8s.io/leases")
-			if strings.Contains(g, "*") || strings.Contains(what, "secrets") || strings.Contains(what, "proxy") ||
-				!slices.Contains([]string{"get", "list", "watch"}, verb) && !lease {
-				t.Errorf("%s grants %q", name, g)
-			}
-		}
-	}
-}
-
-// Who reads the cluster's objects has an account of its own where it has pods of its own.
-func TestNodeAgentsCannotReadTheClusterBesideADeployment(t *testing.T) {
-	bound := map[string]string{}
-	for _, o := range planOf(t, "", apart).Objects() {
-		if b, ok := o.Object.(*rbacv1.ClusterRoleBinding); ok {
-			bound[b.RoleRef.Name] = b.Subjects[0].Name
-		}
-	}
-	if len(bound) != 2 || bound["causeway-node"] != "causeway" || bound["causeway-cluster"] != "causeway-cluster" {
-		t.Errorf("bound: %v", bound)
-	}
-	few := []string{"get /nodes/metrics", "get /nodes/stats", "list /pods", "watch /pods"}
-	if got := slices.Sorted(maps.Keys(grants(planOf(t, "collect: {prometheus: {services: false, monitors: false}}", nodes)))); !slices.Equal(got, few) {
-		t.Errorf("a node's agent may %q, and should %q", got, few)
-	}
-}
-
-// Who watches the node's pods at the API server needs not ask the kubelet for
-// them; who does not has nobody else to ask.
-func TestOneOfTwoTellsAboutPods(t *testing.T) {
-	f := func(text string, api, kubelet bool) {
-		t.Helper()
-		if g := grants(planOf(t, text, nodes)); g["watch /pods"] != api || g["get /nodes/pods"] != kubelet {
-			t.Errorf("%s: %v", text, g)
-		}
-	}
-	f("", true, false)
-	f("collect: {kubernetes: {pods: false}}", false, true)
-	f("collect: {kubernetes: {enabled: false}}", false, true)
-	f("collect: {kubernetes: {pods: false}, containers: {enabled: false}}", false, false)
-}
-
-// Services are found by either of two keys.
-func TestScrapingOfServicesIsAskedFor(t *testing.T) {
-	f := func(prometheus string, want bool) {
-		t.Helper()
-		g := grants(planOf(t, "collect: {prometheus: "+prometheus+"}", nodes))
-		if g["watch /services"] != want || g["list discovery.k8s.io/endpointslices"] != want {
-			t.Errorf("%s: %v", prometheus, g)
-		}
-	}
-	f("{}", true)
-	f("{services: false}", true)
-	f("{monitors: false}", true)
-	f("{services: false, monitors: false}", false)
-	f("{enabled: false}", false)
-}
-
-func TestEveryRuleNamesItsFeature(t *testing.T) {
-	for _, o := range planOf(t, "collect: {kubernetes: {secrets: true}, containers: {kubelet: {allow_proxy: true}}}").Objects() {
-		rules := 0
-		switch o := o.Object.(type) {
-		case *rbacv1.ClusterRole:
-			rules = len(o.Rules)
-		case *rbacv1.Role:
-			rules = len(o.Rules)
-		default:
-			continue
-		}
-		text, err := o.yaml()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := len(regexp.MustCompile(`(?m)^  # \S.*\n  - `).FindAllString(text, -1)); n != rules {
-			t.Errorf("%d of %d rules have a comment:\n%s", n, rules, text)
-		}
-	}
-}
-
-// The leader's table of resources is not exported, so the roles' is held to its source.
-func TestObjectsAreThoseTheLeaderReads(t *testing.T) {
-	source, err := os.ReadFile("../../agent/collect/kube/kinds.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]bool{"/pods": true} // podsOf
-	for _, m := range regexp.MustCompile(`of\("([a-z0-9.]*)", "([a-z]+)"`).FindAllStringSubmatch(string(source), -1) {
-		if m[2] != "secrets" {
-			want[m[1]+"/"+m[2]] = true
-		}
-	}
-	if len(want) < 20 {
-		t.Fatalf("the test does not find the table: %v", want)
-	}
-	for _, g := range groups() {
-		for _, r := range g.Resources {
-			if key := g.APIGroups[0] + "/" + r; !want[key] {
-				t.Errorf("%s is granted and not read", key)
-			} else {
-				delete(want, key)
-			}
-		}
-	}
-	for key := range want {
-		t.Errorf("%s is read and not granted", key)
-	}
-}
-
 // templates returns the pods of a plan by the name of their workload.
 func templates(p *Plan) map[string]corev1.PodTemplateSpec {
 	all := map[string]corev1.PodTemplateSpec{}
@@ -387,8 +185,9 @@ func TestPodsStartWithTheirVariables(t *testing.T) {
 func sourceAt(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir() + "/"
-	for _, file := range secretFile.FindAllString(text, -1) {
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), []byte(standIn), 0o600); err != nil {
+	_, files := references([]byte(text))
+	for file, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -450,7 +249,8 @@ func TestMountsFollowFeatures(t *testing.T) {
 	f("collect: {host: {enabled: false}}", "/var/lib/causeway /var/log/pods")
 	f("collect: {host: {enabled: false}, logs: {pods: {enabled: false}}}", "/var/lib/causeway")
 	f("agent: {data_dir: /mnt/fast}\ncollect: {host: {enabled: false}, logs: {pods: {enabled: false}}}", "/mnt/fast")
-	f("collect: {host: {enabled: false}, logs: {pods: {enabled: false}, files: [{path: /var/log/nginx/*.log}, {path: /srv/a*/x.log}, {path: /var/log/nginx/old/y.log}]}}",
+	f("collect: {host: {enabled: false}, logs: {pods: {enabled: false}, "+
+		"files: [{path: /var/log/nginx/*.log}, {path: /srv/a*/x.log}, {path: /var/log/nginx/old/y.log}]}}",
 		"/srv /var/lib/causeway /var/log/nginx")
 	f("collect: {host: {enabled: false}, logs: {files: [{path: /var/log/syslog}]}}", "/var/lib/causeway /var/log")
 	f("collect: {host: {enabled: false}, logs: {pods: {enabled: false}}, statsd: {listen: [\"unix:///run/cw/dsd\"]}}", "/run/cw /var/lib/causeway")
@@ -522,6 +322,22 @@ func TestVariablesAreKeysOfTheSecret(t *testing.T) {
 	}
 }
 
+// Each of these was taken for something that a key is not.
+func TestStandInsHaveTheFormOfWhatIsAskedFor(t *testing.T) {
+	f := func(destination string) {
+		t.Helper()
+		if _, err := tryPlan(t, "active: [d]\ndestinations: {d: {"+destination+"}}"); err != nil {
+			t.Errorf("%s: %v", destination, err)
+		}
+	}
+	f(`type: datadog, api_key: "${K}", proxy_url: "${PROXY}"`)
+	f(`type: datadog, api_key_file: /var/run/secrets/causeway/K, proxy_url_file: /var/run/secrets/causeway/PROXY`)
+	f(`type: newrelic, license_key: "${K}"`)
+	f(`type: influxdb, url: "${URL}", api: v2, org: o, bucket: b, token: "${T:?is the token}"`)
+	f(`type: influxdb, url: "${URL:-http://influxdb:8086}", username: u, password_file: /var/run/secrets/causeway/pass.word`)
+	f(`type: googlecloud, project: my-project-1, location: europe-west3, cluster: "${C:-}", credentials_file: /var/run/secrets/causeway/key.json`)
+}
+
 func TestNoSecretOfThisMachineIsPrinted(t *testing.T) {
 	t.Setenv("DD_API_KEY", "0123456789abcdef0123456789abcdef")
 	p := planOf(t, "active: [d]\ndestinations: {d: {type: datadog, api_key: \"${DD_API_KEY}\"}}")
@@ -572,7 +388,10 @@ func TestSameInputSameBytes(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, s := range []string{"version: 1", "version: 1\nactive: [${X}]", "a: &a [*a]", "version: 1\ncollect: {logs: {files: [{path: \"/${Y}[\"}]}}", "x: /var/run/secrets/causeway/..", "${"} {
+	for _, s := range []string{
+		"version: 1", "version: 1\nactive: [${X}]", "a: &a [*a]", "version: 1\ncollect: {logs: {files: [{path: \"/${Y}[\"}]}}",
+		"x: /var/run/secrets/causeway/..", "${",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

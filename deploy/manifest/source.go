@@ -27,12 +27,16 @@ type Source struct {
 // reference finds ${NAME…} in a scalar. An odd name is left to config to complain about.
 var reference = regexp.MustCompile(`\$\$|\$\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}])?`)
 
-// secretFile finds the files of the Secret.
-var secretFile = regexp.MustCompile(regexp.QuoteMeta(SecretDir) + `[A-Za-z0-9_.-]+`)
+// secretFile is a file of the Secret: what a key may be called is settled by
+// Kubernetes, but for those that begin with a dot.
+var secretFile = regexp.MustCompile(`^` + regexp.QuoteMeta(SecretDir) + `[A-Za-z0-9_-][A-Za-z0-9_.-]*$`)
 
-// standIn is put where a secret will be: it has the form of a Datadog key, and
-// is longer than whatever else is asked for.
-const standIn = "00000000000000000000000000000000"
+// What is put where a secret will be: it has the form of a Datadog key; or that
+// of a URL, where that is asked for.
+const (
+	standIn    = "00000000000000000000000000000000"
+	standInURL = "https://secret.invalid"
+)
 
 // podVariables are what the pod knows by itself.
 func podVariables() []string {
@@ -54,19 +58,20 @@ func Read(path string) (*Source, error) {
 	defer os.RemoveAll(dir)
 
 	s := &Source{Text: string(text)}
+	names, files := references(text)
 	var env []string
-	for name, stands := range references(text) {
-		if stands {
-			env = append(env, name+"="+standIn)
+	for name, content := range names {
+		if content != "" {
+			env = append(env, name+"="+content)
 		}
 		if !slices.Contains(podVariables(), name) {
 			s.Variables = append(s.Variables, name)
 		}
 	}
 	slices.Sort(s.Variables)
-	for _, file := range secretFile.FindAllString(s.Text, -1) {
-		if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), []byte(standIn), 0o600); err != nil {
-			return nil, fmt.Errorf("a stand-in for %s: %w", file, err)
+	for file, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600); err != nil {
+			return nil, fmt.Errorf("a stand-in for %s: %w", SecretDir+file, err)
 		}
 	}
 	here := filepath.Join(dir, "agent.yaml")
@@ -91,28 +96,40 @@ func Read(path string) (*Source, error) {
 	return s, nil
 }
 
-// references returns the variables that values of a YAML text name, and whether
-// each needs a stand-in: one that has a value to fall back on does not. A text
-// that is no YAML has none; config says what is wrong with it.
-func references(text []byte) map[string]bool {
-	found := map[string]bool{}
+// references returns the variables that values of a YAML text name, and the
+// files of the Secret, each with what stands in for it: nothing for a variable
+// that has a value to fall back on. A text that is no YAML has none; config says
+// what is wrong with it.
+func references(text []byte) (names, files map[string]string) {
+	names, files = map[string]string{}, map[string]string{}
 	var doc yaml.Node
 	if yaml.Unmarshal(text, &doc) != nil {
-		return found
+		return names, files
 	}
-	var walk func(n *yaml.Node)
-	walk = func(n *yaml.Node) {
+	var walk func(n *yaml.Node, key string)
+	walk = func(n *yaml.Node, key string) {
+		content := standIn
+		if strings.HasPrefix(strings.TrimSuffix(key, "_file"), "proxy_url") || key == "url" {
+			content = standInURL
+		}
 		if n.Kind == yaml.ScalarNode {
 			for _, m := range reference.FindAllStringSubmatch(n.Value, -1) {
-				if m[1] != "" {
-					found[m[1]] = found[m[1]] || m[2] == ""
+				if m[1] != "" && (m[2] == "" || names[m[1]] == "") {
+					names[m[1]] = map[bool]string{true: content}[m[2] == ""]
 				}
 			}
+			if secretFile.MatchString(n.Value) {
+				files[strings.TrimPrefix(n.Value, SecretDir)] = content
+			}
 		}
-		for _, c := range n.Content { // an alias has none, so this ends
-			walk(c)
+		for i, c := range n.Content { // an alias has none, so this ends
+			under := key
+			if n.Kind == yaml.MappingNode && i%2 == 1 {
+				under = n.Content[i-1].Value
+			}
+			walk(c, under)
 		}
 	}
-	walk(&doc)
-	return found
+	walk(&doc, "")
+	return names, files
 }
