@@ -45,6 +45,7 @@ var agentBinary = sync.OnceValues(func() (string, error) {
 type agent struct {
 	*integration.Node
 	statsd, otlpGRPC, otlpHTTP, store string
+	socket                            string // StatsD's datagrams, too
 }
 
 // setup is what a test wants of an agent.
@@ -52,6 +53,7 @@ type setup struct {
 	active       []string
 	host         bool     // collect the host's metrics
 	percentiles  string   // of collect.statsd
+	flush        string   // of collect.statsd; 1s
 	scrape       string   // URL of a page of metrics
 	files        string   // more keys of the one entry of collect.logs.files
 	destinations []string // one "name: {…}" each; local is there already
@@ -65,6 +67,10 @@ func start(t *testing.T, s setup) *agent {
 		t.Fatal(err)
 	}
 	a := &agent{Node: integration.NewNode(t, bin), statsd: Address(t), otlpGRPC: Address(t), otlpHTTP: Address(t), store: Address(t)}
+	a.socket = filepath.Join(a.Dir, "dsd.sock")
+	if s.flush == "" {
+		s.flush = "1s"
+	}
 	if s.percentiles == "" {
 		s.percentiles = "[]"
 	}
@@ -80,7 +86,7 @@ collect:
   host: {enabled: "%v", interval: 1s}
   containers: {enabled: "false"}
   kubernetes: {enabled: "false"}
-  statsd: {enabled: "true", listen: ["udp://%s"], flush: 1s, percentiles: %s}
+  statsd: {enabled: "true", listen: ["udp://%s", "unixgram://%s"], flush: %s, expire: 2h, percentiles: %s}
   otlp: {enabled: "true", grpc: %q, http: %q}
   prometheus: %s
   logs:
@@ -91,7 +97,7 @@ destinations:
   local: {type: influxdb, embedded: true, listen: %q, database: causeway}
   console: {type: stdout, format: json}
   %s
-`, strings.Join(s.active, ", "), a.Listen, a.Data, s.host, a.statsd, s.percentiles, a.otlpGRPC, a.otlpHTTP, scrape,
+`, strings.Join(s.active, ", "), a.Listen, a.Data, s.host, a.statsd, a.socket, s.flush, s.percentiles, a.otlpGRPC, a.otlpHTTP, scrape,
 		filepath.Join(a.Logs, "*.log"), s.files, a.store, strings.Join(s.destinations, "\n  ")))
 	a.Start()
 	return a
@@ -256,3 +262,5 @@ func writeLines(t *testing.T, path string, lines []string) {
 		t.Fatal(err)
 	}
 }
+
+func largest(values []float64) float64 { return slices.Max(values) }

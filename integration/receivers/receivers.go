@@ -129,6 +129,7 @@ type Process struct {
 
 	cmd  *exec.Cmd
 	said *journal
+	gone chan struct{} // closed when it has ended
 }
 
 // Start runs a program in a folder of its own; what it says is shown if the
@@ -140,7 +141,7 @@ func Start(t testing.TB, path string, args ...string) *Process {
 
 func startIn(t testing.TB, dir string, env []string, path string, args ...string) *Process {
 	t.Helper()
-	p := &Process{Dir: dir, said: &journal{}}
+	p := &Process{Dir: dir, said: &journal{}, gone: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.said, p.said
 	p.cmd.Env = append(os.Environ(), env...)
@@ -148,14 +149,31 @@ func startIn(t testing.TB, dir string, env []string, path string, args ...string
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() {
+		defer close(p.gone)
+		_ = p.cmd.Wait() // whether it may end is the test's to say
+	}()
 	t.Cleanup(func() {
 		_ = p.cmd.Process.Kill() // it may have ended
-		_ = p.cmd.Wait()
+		<-p.gone
 		if t.Failed() {
 			t.Logf("%s said:\n%s", filepath.Base(path), p.said.tail(4<<10))
 		}
 	})
 	return p
+}
+
+// serves waits until f holds, and fails the test if the process ends before.
+func (p *Process) serves(t testing.TB, f func() bool) {
+	t.Helper()
+	eventually(t, filepath.Base(p.cmd.Path)+" serves", func() bool {
+		select {
+		case <-p.gone:
+			t.Fatalf("%s ended by itself: %v", p.cmd.Path, p.cmd.ProcessState)
+		default:
+		}
+		return f()
+	})
 }
 
 // Said returns what the process wrote so far.
@@ -175,7 +193,7 @@ func Address(t testing.TB) string {
 // eventually waits until f holds, and fails the test if it never does.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
-	const most = 2 * time.Minute
+	const most = time.Minute
 	end := time.NewTimer(most)
 	defer end.Stop()
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -35,11 +35,11 @@ type VictoriaMetrics struct{ URL string }
 func StartVictoriaMetrics(t testing.TB) VictoriaMetrics {
 	t.Helper()
 	at := Address(t)
-	Start(t, build(t, Program{"victoria-metrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics", "pure"}),
+	p := Start(t, build(t, Program{"victoria-metrics", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics", "pure"}),
 		"-httpListenAddr="+at, "-storageDataPath=data", "-retentionPeriod=1y", "-search.latencyOffset=0s",
 		"-datadog.sanitizeMetricName=false", "-memory.allowedBytes=64MiB", "-loggerLevel=WARN")
 	v := VictoriaMetrics{"http://" + at}
-	eventually(t, "VictoriaMetrics is up", func() bool { return up(v.URL + "/health") })
+	p.serves(t, func() bool { return up(v.URL + "/health") })
 	return v
 }
 
@@ -71,10 +71,10 @@ type VictoriaLogs struct{ URL string }
 func StartVictoriaLogs(t testing.TB) VictoriaLogs {
 	t.Helper()
 	at := Address(t)
-	Start(t, build(t, Program{"victoria-logs", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-logs", "pure"}),
+	p := Start(t, build(t, Program{"victoria-logs", "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-logs", "pure"}),
 		"-httpListenAddr="+at, "-storageDataPath=data", "-memory.allowedBytes=64MiB", "-loggerLevel=WARN")
 	v := VictoriaLogs{"http://" + at}
-	eventually(t, "VictoriaLogs is up", func() bool { return up(v.URL + "/health") })
+	p.serves(t, func() bool { return up(v.URL + "/health") })
 	return v
 }
 
@@ -128,7 +128,7 @@ exporters:
 		t.Fatal(err)
 	}
 	p := Start(t, build(t, Program{"collector", ".", ""}), "--config", "file:"+path)
-	eventually(t, "the collector is up", func() bool { return strings.Contains(p.Said(), "Everything is ready") })
+	p.serves(t, func() bool { return strings.Contains(p.Said(), "Everything is ready") })
 	return c
 }
 

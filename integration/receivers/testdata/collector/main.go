@@ -21,6 +21,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/pmetric"
 	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/otlpreceiver"
+	"go.opentelemetry.io/collector/service/telemetry/otelconftelemetry"
 )
 
 func main() {
@@ -33,12 +34,13 @@ func main() {
 		BuildInfo: component.BuildInfo{Command: "collector", Version: "test"},
 		Factories: func() (otelcol.Factories, error) {
 			return otelcol.Factories{
+				Telemetry: otelconftelemetry.NewFactory(),
 				Receivers: map[component.Type]receiver.Factory{receiverFactory.Type(): receiverFactory},
 				Exporters: map[component.Type]exporter.Factory{lines: linesFactory, grpc.Type(): grpc, http.Type(): http},
 			}, nil
 		},
 		ConfigProviderSettings: otelcol.ConfigProviderSettings{ResolverSettings: confmap.ResolverSettings{
-			ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory()},
+			ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory()}, DefaultScheme: "file",
 		}},
 	})
 	if err := cmd.Execute(); err != nil {
