@@ -219,9 +219,9 @@ func kubeFields() []field {
 		field{metric: "status_waiting", name: "status_waiting", words: "2", with: codeOfState},
 		field{metric: "status_ready", name: "ready"},
 		field{metric: "status_restarts_total", name: "restarts_total"},
-		field{metric: "state_started", name: "state_started", scale: ns},
+		field{metric: "state_started", name: "state_started_at", scale: ns},
 		field{metric: "status_last_terminated_exitcode", name: "last_terminated_exitcode"},
-		field{metric: "status_last_terminated_timestamp", name: "last_terminated", scale: ns},
+		field{metric: "status_last_terminated_timestamp", name: "last_terminated_at", scale: ns},
 	))
 	add(of("kubernetes_resourcequota", "kube_resourcequota",
 		field{metric: "_created", name: "created", scale: ns, rename: quota},
