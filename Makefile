@@ -12,7 +12,7 @@ BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
 
 export CGO_ENABLED ?= 0
 
-.PHONY: run build cross influxd test race fuzz golden bench soak lint image check clean
+.PHONY: run build cross influxd test test-kube test-receivers race fuzz golden bench soak lint image check clean
 
 # Who is not root keeps the data here rather than in /var/lib.
 run: build
@@ -37,6 +37,16 @@ test: influxd
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) test -tags $(TAGS) -shuffle=on ./...
 
+# A real Kubernetes on this machine: etcd, API server, controllers, kubelet, containerd. It needs root, and Debian's
+# containerd, runc, containernetworking-plugins, iptables and iproute2; the first run builds Kubernetes, for ten minutes
+# or so, and keeps it in ~/.cache/causeway.
+test-kube:
+	$(GO) test -tags $(TAGS),kube -count=1 -v -timeout 60m ./integration/kube
+
+# Receivers and clients that others made: VictoriaMetrics, VictoriaLogs, an OpenTelemetry collector, SDKs. It needs node and npm.
+test-receivers:
+	$(GO) test -tags $(TAGS),receivers -count=1 -v -timeout 60m ./integration/receivers/...
+
 # The race detector needs cgo; the packages that embed whole servers are left
 # to their own tests without it.
 race:
@@ -46,13 +56,13 @@ FUZZTIME ?= 10s
 fuzz:
 	@for pkg in $$($(GO) list -tags $(TAGS) ./...); do \
 		for f in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]+' $$($(GO) list -f '{{.Dir}}' $$pkg)/*_test.go 2>/dev/null | sed 's/^func //'); do \
-			echo "$$pkg $$f"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+			echo "$$pkg $$f"; $(GO) test -tags $(TAGS) -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $$pkg || exit 1; \
 		done; \
 	done
 
 # Rewrites the golden files; the diff is the review.
 golden:
-	$(GO) test -tags $(TAGS) ./exporters/... ./agent/collect/... -update
+	$(GO) test -tags $(TAGS) ./exporters/... ./agent/collect/... ./deploy/... -update
 
 BENCH ?= .
 bench:
@@ -60,7 +70,7 @@ bench:
 
 lint:
 	$(GO) vet -tags $(TAGS) ./...
-	@out=$$(gofmt -l agent exporters config integration); [ -z "$$out" ] || { echo "not gofmt'ed:"; echo "$$out"; exit 1; }
+	@out=$$(gofmt -l agent exporters config deploy integration); [ -z "$$out" ] || { echo "not gofmt'ed:"; echo "$$out"; exit 1; }
 	$(GO) run $(STATICCHECK) -tags $(TAGS) ./...
 
 image:
@@ -68,7 +78,7 @@ image:
 
 # The long form of the proof: hours of what CI runs for minutes.
 soak:
-	CAUSEWAY_SOAK=1 $(GO) test -tags $(TAGS) -timeout 5h -v ./integration
+	CAUSEWAY_SOAK=1 $(GO) test -tags $(TAGS) -timeout 5h -v ./integration ./agent/collect/tail
 
 check: lint race
 	$(MAKE) fuzz FUZZTIME=5s
