@@ -20,20 +20,25 @@ type piece struct {
 //
 // (kubernetes/kubernetes, pkg/kubelet/kuberuntime/logs: RFC 3339 with
 // nanoseconds, stream, tags divided by colons, of which P and F are known.)
-func parseCRI(p []byte) (rec piece, ok bool) {
-	stamp, p, ok := bytes.Cut(p, []byte{' '})
-	if !ok {
+func parseCRI(p []byte, at *stamps) (rec piece, ok bool) {
+	i := bytes.IndexByte(p, ' ')
+	if i < 0 {
 		return rec, false
 	}
-	stream, p, ok := bytes.Cut(p, []byte{' '})
-	if !ok {
-		return rec, false
+	stamp, p := p[:i], p[i+1:]
+	var stream, tag, text []byte
+	if len(p) > 8 && p[6] == ' ' && p[8] == ' ' { // nearly always: both streams have six letters
+		stream, tag, text = p[:6], p[7:8], p[9:]
+	} else {
+		if stream, p, ok = bytes.Cut(p, []byte{' '}); !ok {
+			return rec, false
+		}
+		tag, text, _ = bytes.Cut(p, []byte{' '}) // an empty line may lack the last space
+		tag, _, _ = bytes.Cut(tag, []byte{':'})
 	}
 	if rec.lane = laneOf(string(stream)); rec.lane < 0 {
 		return rec, false
 	}
-	tags, text, _ := bytes.Cut(p, []byte{' '}) // an empty line may lack the last space
-	tag, _, _ := bytes.Cut(tags, []byte{':'})
 	switch string(tag) {
 	case "P":
 		rec.partial = true
@@ -41,11 +46,47 @@ func parseCRI(p []byte) (rec piece, ok bool) {
 	default:
 		return rec, false
 	}
-	if rec.time, ok = parseStamp(stamp); !ok {
+	if rec.time, ok = at.parse(stamp); !ok {
 		return rec, false
 	}
 	rec.text = text
 	return rec, true
+}
+
+// criFraming is how many bytes a record takes at least that are not its text.
+const criFraming = len("2016-10-06T00:17:09Z stdout F \n")
+
+// stamps reads the times of records that follow each other. Most are of the same
+// second, so that only what is behind the point has to be read.
+type stamps struct {
+	second [len("2016-10-06T00:17:09.")]byte // as it was written, with the point
+	ns     int64
+}
+
+// parse is parseStamp.
+func (s *stamps) parse(p []byte) (ns int64, ok bool) {
+	n := len(s.second)
+	if len(p) > n+1 && len(p) <= n+10 && p[len(p)-1] == 'Z' && string(p[:n]) == string(s.second[:]) {
+		frac := p[n : len(p)-1]
+		for _, c := range frac {
+			if c -= '0'; c > 9 {
+				return parseStamp(p)
+			}
+			ns = ns*10 + int64(c)
+		}
+		for range 9 - len(frac) {
+			ns *= 10
+		}
+		return s.ns + ns, true
+	}
+	if ns, ok = parseUTC(p); !ok {
+		return parseStamp(p)
+	}
+	if len(p) > n+1 {
+		copy(s.second[:], p)
+		s.ns = ns - ns%1e9
+	}
+	return ns, true
 }
 
 // parseStamp reads an RFC 3339 time. A time that does not fit into 64 bits of

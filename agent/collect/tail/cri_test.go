@@ -276,12 +276,35 @@ func TestStamps(t *testing.T) {
 	}
 }
 
+// What is remembered of one stamp changes nothing about the next.
+func TestStampsThatFollowEachOther(t *testing.T) {
+	all := []string{
+		"2026-11-23T10:00:00.1Z", "2026-11-23T10:00:00.123456789Z", "2026-11-23T10:00:00.000000001Z", "2026-11-23T10:00:00.9999999999Z", "2026-11-23T10:00:00.Z",
+		"2026-11-23T10:00:00.12x4Z", "2026-11-23T10:00:00Z", "2026-11-23T10:00:00.5+01:00", "2026-11-23T10:00:01.5Z", "2026-11-23T10:00:01.5", "9999-11-23T10:00:01.5Z",
+		"1960-11-23T10:00:01.5Z", "2026-02-30T10:00:01.5Z", "0000-00-00T00:00:00.0Z", "",
+	}
+	for _, first := range all {
+		for _, then := range all {
+			var s stamps
+			s.parse([]byte(first))
+			got, ok := s.parse([]byte(then))
+			if want, good := parseStamp([]byte(then)); got != want || ok != good {
+				t.Errorf("%q behind %q: %d %v, want %d %v", then, first, got, ok, want, good)
+			}
+		}
+	}
+}
+
 func FuzzCRI(f *testing.F) {
 	f.Add("2016-10-06T00:17:09.669794202Z stdout F text")
 	f.Add("2016-10-06T00:17:09Z stderr P:x  a b")
 	f.Add("9999-10-06T00:17:09+01:00 stderr F")
 	f.Fuzz(func(t *testing.T, s string) {
-		rec, ok := parseCRI([]byte(s))
+		var at stamps
+		rec, ok := parseCRI([]byte(s), &at)
+		if again, good := parseCRI([]byte(s), &at); good != ok || again.time != rec.time {
+			t.Errorf("%q: %+v %v, and seen again %+v %v", s, rec, ok, again, good)
+		}
 		if !ok {
 			return
 		}

@@ -13,7 +13,7 @@ import (
 // (moby/moby, daemon/logger/jsonfilelog/jsonlog: also "attrs", an object.) A
 // piece whose log lacks its newline is partial. The text points into p, or into
 // scratch if there were escapes; scratch is returned, as it may have grown.
-func parseDocker(p, scratch []byte) (rec piece, _ []byte, ok bool) {
+func parseDocker(p, scratch []byte, at *stamps) (rec piece, _ []byte, ok bool) {
 	d := json{p: p}
 	var stamp []byte
 	var hasLog, hasTime bool
@@ -48,7 +48,7 @@ func parseDocker(p, scratch []byte) (rec piece, _ []byte, ok bool) {
 	if d.bad || len(d.p) > 0 || !hasLog || !hasTime || rec.lane < 0 {
 		return rec, scratch, false
 	}
-	if rec.time, ok = parseStamp(stamp); !ok {
+	if rec.time, ok = at.parse(stamp); !ok {
 		return rec, scratch, false
 	}
 	text, whole := bytes.CutSuffix(rec.text, []byte{'\n'})

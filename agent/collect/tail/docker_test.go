@@ -17,7 +17,7 @@ import (
 func TestDockersRecords(t *testing.T) {
 	f := func(raw, text string, lane int, partial, ok bool) {
 		t.Helper()
-		rec, _, good := parseDocker([]byte(raw), nil)
+		rec, _, good := parseDocker([]byte(raw), nil, &stamps{})
 		if good != ok || ok && (string(rec.text) != text || rec.lane != lane || rec.partial != partial || rec.time == 0) {
 			t.Errorf("%s: %q %+v %v", raw, rec.text, rec, good)
 		}
@@ -47,7 +47,7 @@ func FuzzDocker(f *testing.F) {
 	f.Add(`{"log":"text\n","stream":"stdout","time":"2026-11-23T10:00:00.123456789Z"}`)
 	f.Add(`{"log":"\ud83d\ude00\ud83d \u0000","stream":"stderr","attrs":{"a":[true,1e9]},"time":"2026-11-23T10:00:00+01:00"}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		rec, _, ok := parseDocker([]byte(s), nil)
+		rec, _, ok := parseDocker([]byte(s), nil, &stamps{})
 		if !utf8.ValidString(s) {
 			return // repaired later on
 		}

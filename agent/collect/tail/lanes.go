@@ -27,7 +27,13 @@ const (
 var laneNames = [...]string{"stdout", "stderr"}
 
 func laneOf(name string) int {
-	return slices.Index(laneNames[:], name)
+	switch name {
+	case laneNames[0]:
+		return 0
+	case laneNames[1]:
+		return 1
+	}
+	return -1
 }
 
 // maxJoined is how many lines one record may have.
@@ -49,8 +55,10 @@ type lane struct {
 	from   int64 // records before this place are in the spool already
 	last   int64 // time of the last line
 	seen   int64 // when a line came last, Unix ns
-	fresh  bool  // the file had no piece of this lane yet
-	virgin bool  // nor a whole line
+	bytes  int   // what the last turn gave
+	lines  int
+	fresh  bool // the file had no piece of this lane yet
+	virgin bool // nor a whole line
 	part   pending
 	rec    pending
 	joiner *logline.Joiner // nil until needed
@@ -179,6 +187,7 @@ type laneTaker struct {
 	clock   *clock
 	sum     *tally
 	text    []byte // of a record that had escapes
+	stamps  stamps
 }
 
 // other is an older file that lent something which is out now, or whose last
@@ -215,17 +224,24 @@ func (t *laneTaker) close() (gave bool) {
 			r.buf = append(r.buf[:0], blk.Text[r.at:]...)
 			blk.Text, r.at = blk.Text[:r.at], -1
 		}
-		gave = gave || len(t.blks[i].Lines) > 0
+		l, blk := &t.s.lane[i], &t.blks[i]
+		l.bytes, l.lines = len(blk.Text), len(blk.Lines)
+		gave = gave || l.lines > 0
 	}
 	return gave || len(t.others) > 0
 }
 
 func (t *laneTaker) lines(p []byte, off int64, limit int) int {
 	t.valid = utf8.Valid(p) // once for all: every text begins and ends between two runes then
-	took := 0
-	for n := 0; n < limit && took < len(p); n++ {
+	n, took := min(bytes.Count(p, []byte{'\n'}), limit), 0
+	for ; n > 0; n-- {
 		i := bytes.IndexByte(p[took:], '\n')
-		t.record(p[took:took+i], 0, 1, off+int64(took), len(p))
+		raw := p[took : took+i]
+		rec, cr := t.parse(raw, true)
+		if blk := &t.blks[rec.lane]; blk.Text == nil {
+			t.reserve(rec.lane, len(p)-took, n)
+		}
+		t.record(raw, rec, cr, 0, 1, off+int64(took))
 		took += i + 1
 	}
 	return took
@@ -233,7 +249,25 @@ func (t *laneTaker) lines(p []byte, off int64, limit int) int {
 
 func (t *laneTaker) one(line []byte, rest, ends, off int64) {
 	t.valid = false
-	t.record(line, rest, ends, off, len(line))
+	rec, cr := t.parse(line, rest == 0 && ends > 0)
+	t.record(line, rec, cr, rest, ends, off)
+}
+
+// reserve makes room for the lines that n records of size bytes may give to lane
+// i, so that a block is nearly always two allocations. What the other lane leaves
+// is guessed by the turn before.
+func (t *laneTaker) reserve(i, size, n int) {
+	if t.s.form == formPlain {
+		size -= n
+	} else {
+		size -= n * criFraming
+	}
+	if t.blks[1-i].Text != nil {
+		l := &t.s.lane[i]
+		size, n = min(size, l.bytes+l.bytes/8+256), min(n, l.lines+l.lines/8+4)
+	}
+	t.blks[i].Text = make([]byte, 0, max(size, 1))
+	t.blks[i].Lines = make([]signal.Line, 0, n)
 }
 
 // parse takes one record apart. cr is how many bytes of a line end raw holds.
@@ -247,9 +281,9 @@ func (t *laneTaker) parse(raw []byte, whole bool) (rec piece, cr int64) {
 		}
 		return rec, cr
 	case f == formDocker, f == formRuntime && len(raw) > 0 && raw[0] == '{':
-		rec, t.text, ok = parseDocker(raw, t.text[:0])
+		rec, t.text, ok = parseDocker(raw, t.text[:0], &t.stamps)
 	default:
-		rec, ok = parseCRI(raw)
+		rec, ok = parseCRI(raw, &t.stamps)
 	}
 	if !ok {
 		t.sum.malformed++
@@ -262,9 +296,8 @@ func (t *laneTaker) parse(raw []byte, whole bool) (rec piece, cr int64) {
 	return rec, 0
 }
 
-// record takes one record at off; size says how much text this turn may give.
-func (t *laneTaker) record(raw []byte, rest, ends, off int64, size int) {
-	rec, cr := t.parse(raw, rest == 0 && ends > 0)
+// record takes one record at off, of which parse has made rec.
+func (t *laneTaker) record(raw []byte, rec piece, cr, rest, ends, off int64) {
 	l := &t.s.lane[rec.lane]
 	if off < l.from {
 		n := int64(len(raw)) + rest + ends
@@ -280,10 +313,14 @@ func (t *laneTaker) record(raw []byte, rest, ends, off int64, size int) {
 	t.sum.ends += ends + cr
 	t.sum.framing += int64(len(raw)-len(rec.text)) - cr
 	t.sum.read += int64(len(raw)-len(rec.text)) + ends // the text counts as read once its line is whole
-	if blk := &t.blks[rec.lane]; blk.Text == nil {
-		blk.Text = make([]byte, 0, size)
-	}
 	if l.part.head < 0 && !rec.partial {
+		if t.valid && rest == 0 && len(rec.text) <= t.maxLine && !t.s.join.Active() { // nearly always
+			l.virgin = false
+			n := int64(len(rec.text))
+			t.sum.read, t.sum.body, t.sum.lines = t.sum.read+n, t.sum.body+n, t.sum.lines+1
+			appendWhole(&t.blks[rec.lane], l.after(rec.time), rec.text)
+			return
+		}
 		whole := pending{head: off, time: rec.time, rest: rest, check: !t.valid}
 		t.line(rec.lane, &whole, rec.text)
 		return
@@ -448,12 +485,17 @@ func (t *laneTaker) count(p *pending, n int) {
 func (t *laneTaker) give(blk *signal.LogBlock, l *lane, p *pending, text []byte) {
 	t.count(p, len(text))
 	if !p.check && p.rest == 0 && len(text) <= t.maxLine {
-		blk.Text = append(blk.Text, text...)
-		blk.Lines = append(blk.Lines, signal.Line{Time: l.after(p.time), End: uint32(len(blk.Text)), AttrEnd: uint32(len(blk.Attrs)), Level: signal.LevelUnknown})
+		appendWhole(blk, l.after(p.time), text)
 		t.sum.body += int64(len(text))
 		return
 	}
 	appendLine(blk, l.after(p.time), text, p.rest, t.maxLine, t.sum)
+}
+
+// appendWhole appends a line that needs nothing done to it.
+func appendWhole(blk *signal.LogBlock, time int64, text []byte) {
+	blk.Text = append(blk.Text, text...)
+	blk.Lines = append(blk.Lines, signal.Line{Time: time, End: uint32(len(blk.Text)), AttrEnd: uint32(len(blk.Attrs)), Level: signal.LevelUnknown})
 }
 
 // settle tells older files that what they lent is out, and those they had it from.

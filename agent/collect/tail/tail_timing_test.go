@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-agent/causeway/agent/logline"
 	"github.com/causeway-agent/causeway/agent/signal"
 )
 
@@ -175,6 +176,46 @@ func BenchmarkIdle(b *testing.B) {
 			}
 			b.ReportMetric(100*(cpu()-began).Seconds()/float64(60*b.N), "%core")
 		})
+	}
+}
+
+// The same of containers: of each stream two, and what is rare takes little room.
+func TestARecordAllocatesNothing(t *testing.T) {
+	for _, join := range []string{"none", "auto"} {
+		way, err := logline.ParseJoin(join)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := func(lines int) float64 {
+			out := bytes.Repeat([]byte("2026-11-23T10:00:00.123456789Z stdout F a line of some length\n"), lines)
+			text := append(out, "2026-11-23T10:00:00.123456789Z stderr F rare\n"...)
+			buf := make([]byte, edgeBytes+len(text)+1)
+			s := newLanes(formCRI, way, 0, 0, nil)
+			var to laneTaker
+			look := func() {
+				var p position
+				var sum tally
+				to = laneTaker{s: s, maxLine: 1 << 20, clock: &clock{}, sum: &sum}
+				_, err := turn(bytes.NewReader(text), &p, buf[:len(text)+1], &to, 1<<20, 1<<20, &sum)
+				for i := range s.lane {
+					if s.lane[i].rec.open() {
+						to.endRec(i)
+					}
+				}
+				if to.close(); err != nil || len(to.blks[0].Lines) != lines || len(to.blks[1].Lines) != 1 {
+					t.Fatal(err, len(to.blks[0].Lines), len(to.blks[1].Lines))
+				}
+			}
+			look() // the first turn does not know yet how rare they are
+			n := testing.AllocsPerRun(20, look)
+			if rare := cap(to.blks[1].Text); rare > 512 {
+				t.Errorf("%d lines, join %s: %d bytes for a line of 4", lines, join, rare)
+			}
+			return n
+		}
+		if one, many := f(1), f(5000); many > one {
+			t.Errorf("join %s: %v allocations for a record, %v for 5000", join, one, many)
+		}
 	}
 }
 
