@@ -3,9 +3,10 @@
 //
 // The agent runs its parts and gives them the hub as Sink: Pods, which also is
 // the hub's Enricher and tells other rooms of the pods; PodState, polled for
-// the state of this node's pods; and Cluster, which stands for election and,
-// while it leads, speaks for everything that is on no node. It calls the API
-// server through client-go's typed clients, and nobody else.
+// the state of this node's pods; Cluster, which stands for election and, while
+// it leads, speaks for everything that is on no node; and Targets, which tells
+// the scraper what services and the Prometheus operator's monitors name. It
+// calls the API server through client-go, and nobody else.
 //
 // What always holds:
 //
@@ -26,6 +27,10 @@
 //     orderly, or a kill, repeats what came since the last renewal. None is
 //     lost that the API server still has.
 //  6. Pods.Version changes only when an answer of Pods.Labels may have changed.
+//  7. Targets watches only what is needed to name targets, and keeps of it only
+//     what is scraped. What it says of an endpoint does not depend on which agent
+//     asks; as long as it does not know the other agents it names only endpoints
+//     on its own node, so that no agents scrape the same.
 //
 // Series of the cluster carry empty labels for host and node: they must not
 // change with the leader, and the hub's own labels do not replace a label that
@@ -36,7 +41,8 @@
 // resource; Run of each part waits for all of its own.
 //
 // The package changes nothing in the cluster but its lease, asks no kubelet,
-// reads no secret unless told to, and scrapes no pods.
+// reads no secret unless told to count them, so monitors that refer to one are
+// not scraped but named, and scrapes nothing itself.
 package kube
 
 import (

@@ -137,8 +137,11 @@ func (t *Targets) Run(ctx context.Context) error {
 			ask = time.Now().Add(lookEvery/2 + rand.N(lookEvery))
 			t.look(ctx, c)
 		}
-		t.arrange(ctx, c)
-		timer := time.NewTimer(lookEvery)
+		pause := lookEvery
+		if !t.arrange(ctx, c) {
+			pause = gather
+		}
+		timer := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 		case <-timer.C:
@@ -194,8 +197,9 @@ func (t *Targets) look(ctx context.Context, c *clients) {
 
 var monitorResources = [...]string{"servicemonitors", "podmonitors"}
 
-// arrange starts and stops feeds, so that what is to be watched is.
-func (t *Targets) arrange(ctx context.Context, c *clients) {
+// arrange starts and stops feeds, so that what is to be watched is. It returns
+// false as long as it is not known what that is.
+func (t *Targets) arrange(ctx context.Context, c *clients) bool {
 	want := map[string]bool{}
 	begin := func(resource, params, namespace, labels string, s cache.ReflectorStore) {
 		want[resource] = true
@@ -216,7 +220,7 @@ func (t *Targets) arrange(ctx context.Context, c *clients) {
 	all := len(monitors) > 0
 	switch {
 	case !settled && t.watches("services") == nil:
-		return // rather than to read all services twice
+		return false // rather than to read all services twice
 	case all || t.conf.Services:
 		t.all.Store(all)
 		begin("services", fmt.Sprint(all), "", "", t.services)
@@ -229,6 +233,7 @@ func (t *Targets) arrange(ctx context.Context, c *clients) {
 		}
 	}
 	t.end(want)
+	return true
 }
 
 // slicesOf watches the endpoint slices of services. Those that fell away are
