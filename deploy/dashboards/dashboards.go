@@ -85,6 +85,7 @@ type Query struct {
 	By     []string          `yaml:"by"`     // labels
 	Filter map[string]string `yaml:"filter"` // label: value
 	Rate   bool              `yaml:"rate"`   // of a counter: its growth per second
+	Once   []string          `yaml:"once"`   // labels that name a thing: where a product has it from two who tell, it counts once
 	Scale  float64           `yaml:"scale"`  // what the number is multiplied with; 0 counts as 1
 }
 
@@ -232,6 +233,8 @@ func (p *Panel) check() error {
 			bad("queries[%d].agg: must be sum, avg, max or min", i)
 		case (q.Rate || q.Metric == lines) && q.Agg != "sum":
 			bad("queries[%d].agg: must be sum: rates of several series are added up, and so are lines", i)
+		case len(q.Once) > 0 && (q.Agg != "sum" || q.Rate || p.Kind != timeseries):
+			bad("queries[%d].once: is for sums of readings in a timeseries", i)
 		case p.Kind == value && (len(q.By) > 0 || len(p.Queries) != 1):
 			bad("queries[%d]: a value is one number", i)
 		case (p.Kind == table || p.Kind == toplist) && len(q.By) == 0:

@@ -51,6 +51,7 @@ func TestDefinitionsAreChecked(t *testing.T) {
 	f("value, unit: count, queries: [{metric: m, agg: sum, by: [host.name]}]", "a value is one number")
 	f("toplist, unit: count, queries: [{metric: m, agg: sum}]", "by: a toplist needs a label")
 	f("table, unit: count, queries: [{name: a, metric: m, agg: sum, by: [x]}, {name: b, metric: n, agg: sum, by: [y]}]", "same for each column")
+	f("timeseries, unit: count, queries: [{metric: m, agg: max, once: [x]}]", "once: is for sums")
 	f("logs, level: error", "")
 	f("logs, level: loud", "level: must be")
 	f("logs, unit: count", "a level and no queries")

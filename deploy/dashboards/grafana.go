@@ -247,6 +247,12 @@ func (t *forGrafana) query(d *Dashboard, p *Panel, c *column, f *found) string {
 	from := ` FROM ` + name(f.point.name) + ` WHERE ` + where + `$timeFilter`
 	number := times(agg+`("v")`, c.factor()/f.scale) + ` AS ` + name(p.label(c.Query))
 	each := `SELECT ` + one + ` AS "v"` + from + ` GROUP BY time($__interval), *`
+	if len(c.Once) > 0 {
+		each = `SELECT max("v") AS "v" FROM (` + each + `) WHERE $timeFilter GROUP BY time($__interval)`
+		for _, l := range c.Once {
+			each += `, ` + name(f.keys[l].key)
+		}
+	}
 	if p.Kind == timeseries {
 		return `SELECT ` + number + ` FROM (` + each + `) WHERE $timeFilter GROUP BY time($__interval)` + t.by(c, f) + ` fill(none)`
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,14 +21,16 @@ import (
 
 // grafana is what is needed of a dashboard to ask what its panels ask.
 type grafana struct {
-	Panels []struct {
-		Title, Type string
-		Targets     []struct{ Query, RefID string }
-	}
+	Panels     []panel
 	Templating struct {
 		List []struct{ Name, Query, Type string }
 	}
 	Annotations struct{ List []struct{ Query string } }
+}
+
+type panel struct {
+	Title, Type string
+	Targets     []struct{ Query, RefID string }
 }
 
 func rendered(t testing.TB, name string) (g grafana) {
@@ -176,28 +179,121 @@ func hasValue(rows [][]any) bool {
 
 func TestEveryPanelOfGrafanaHasDataInTheEmbeddedStore(t *testing.T) { filled(t).every(t) }
 
+// Each number of each panel is what was collected, in the unit of its
+// definition: the sum, or the highest, over all curves of a query at the end of
+// the world is that over all samples of it.
 func TestGrafanaShowsWhatWasCollected(t *testing.T) {
-	d := filled(t)
-	f := func(dashboard, panel string, query int, want float64) {
-		t.Helper()
-		for _, p := range rendered(t, dashboard).Panels {
-			if p.Title != panel {
-				continue
+	d, b := filled(t), world(t)
+	for _, name := range Names() {
+		drawn := rendered(t, name).Panels
+		for _, r := range load(t, name).Rows {
+			for _, p := range r.Panels {
+				columns, err := ask(target(t, destination("influxdb")).sources(), &p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				at := slices.IndexFunc(drawn, func(g panel) bool { return g.Title == p.Title && g.Type != "row" })
+				targets := drawn[at].Targets
+				for _, c := range columns {
+					if c.Metric == lines {
+						continue
+					}
+					var shown []float64
+					for range c.at {
+						shown = append(shown, d.atTheEnd(targets[0].Query)...)
+						targets = targets[1:]
+					}
+					collected := atTheEnd(b, c.Query, scopes(p.About))
+					if c.Agg == "avg" && len(c.By) > 0 {
+						continue // an average of averages is neither
+					}
+					got, want := together(c.Agg, shown), together(c.Agg, collected)
+					if math.Abs(got-want) > 1e-4*math.Abs(want) || len(shown) == 0 {
+						t.Errorf("%s, %s, %s: %v shown, %v collected", name, p.Title, c.Name, got, want)
+					}
+				}
 			}
-			rows, err := d.ask(p.Targets[query].Query)
-			if err != nil || len(rows) == 0 {
-				t.Errorf("%s, %s: %d rows, %v", dashboard, panel, len(rows), err)
-				return
-			}
-			got, _ := rows[len(rows)-1][1].(float64)
-			if math.Abs(got-want) > 1e-6*math.Abs(want) {
-				t.Errorf("%s, %s: %v, want %v\n%s\n%v", dashboard, panel, got, want, p.Targets[query].Query, rows)
-			}
-			return
 		}
-		t.Errorf("%s has no panel %q", dashboard, panel)
 	}
-	f("host", "CPUs of all hosts", 0, 8)
+}
+
+// What a container asks for, the API server says and its kubelet.
+func TestGrafanaCountsOnceWhatTwoTell(t *testing.T) {
+	d := filled(t)
+	pod := []string{signal.LabelCluster, "c1", signal.LabelNamespace, "only", signal.LabelPod, "p", signal.LabelK8sContainer, "c"}
+	const text = "kube_pod_container_resource_requests gauge {cpu} 0.5 @%d\nk8s.container.cpu.request gauge {cpu} 0.5 @%[1]d"
+	b, err := signal.Parse(signal.Metric, fmt.Sprintf(text, from))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, more := range [][]string{{"resource", "cpu", "unit", "core"}, {signal.LabelHost, "n1", signal.LabelNode, "n1"}} {
+		desc := b.Samples[i].Series.Desc()
+		desc.Labels = signal.Labels(append(more, pod...)...)
+		b.Samples[i].Series = signal.Intern(desc)
+	}
+	d.write(influx.Metrics("influxdb", influx.Default(), http.DefaultClient), b)
+	for _, p := range rendered(t, "kubernetes").Panels {
+		if p.Title != "CPU requested" {
+			continue
+		}
+		rows, err := d.ask(strings.ReplaceAll(p.Targets[0].Query, "${namespace:regex}", "only"))
+		if err != nil || len(rows) != 1 || rows[0][1] != 0.5 {
+			t.Errorf("%v, %v; want 0.5 once", rows, err)
+		}
+	}
+}
+
+// atTheEnd returns the last value of each row that a query yields.
+func (d database) atTheEnd(query string) (values []float64) {
+	rows, err := d.ask(query)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	last := 0.0
+	for _, r := range rows {
+		last = max(last, r[0].(float64))
+	}
+	for _, r := range rows {
+		if v, ok := r[len(r)-1].(float64); ok && r[0].(float64) == last {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+// atTheEnd returns the last value, or growth per second, of each series that a
+// query is about.
+func atTheEnd(b *signal.Batch, q *Query, all [][]string) (values []float64) {
+	for _, s := range b.Samples {
+		fit := slices.ContainsFunc(all, func(scope []string) bool { return fits(s.Series.Desc(), q, scope) })
+		switch {
+		case !fit || s.Time != from+(many-1)*step:
+		case q.Rate:
+			values = append(values, s.Delta*1000/step)
+		default:
+			values = append(values, s.Value)
+		}
+	}
+	return values
+}
+
+func together(agg string, values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	switch agg {
+	case "max":
+		return slices.Max(values)
+	case "min":
+		return slices.Min(values)
+	case "avg":
+		return sum / float64(len(values))
+	}
+	return sum
 }
 
 func TestGrafanaCountsEachLineOnce(t *testing.T) {

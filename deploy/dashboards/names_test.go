@@ -3,6 +3,7 @@ package dashboards
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
@@ -314,4 +315,51 @@ func fits(d signal.Desc, q *Query, scope []string) bool {
 		}
 	}
 	return !slices.ContainsFunc(slices.Concat(scope, q.By), func(l string) bool { return signal.Lookup(d.Labels, l) == "" })
+}
+
+// What rendering takes for a vendor's unit is its unit: of what is collected,
+// each number that arrives is ours times the scale, whatever it means there.
+func TestUnitsAreTheVendors(t *testing.T) {
+	b := world(t)
+	for _, typ := range types() {
+		sources := target(t, destination(typ)).sources()
+		tried := 0
+		for _, name := range Names() {
+			for _, r := range load(t, name).Rows {
+				for _, p := range r.Panels {
+					columns, err := ask(sources, &p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, c := range columns {
+						for _, f := range c.at {
+							at := slices.IndexFunc(b.Samples, func(s signal.Sample) bool {
+								return s.Value != 0 && s.Delta >= 0 && s.Time == from+2*step && fits(s.Series.Desc(), c.Query, scopes(p.About)[0])
+							})
+							if at < 0 {
+								continue
+							}
+							s := b.Samples[at]
+							got, err := sources[0].encode(s)
+							if err != nil {
+								t.Fatal(err)
+							}
+							ours := map[meaning]float64{level: s.Value, total: s.Value, increase: s.Delta, perSec: s.Delta * 1000 / step}[f.means]
+							i := slices.IndexFunc(got, func(p point) bool { return p.name == f.name && p.field == f.field })
+							if i < 0 {
+								continue // of the other scope
+							}
+							// Whole numbers are rounded.
+							if tried++; math.Abs(got[i].value-ours*f.scale) > 1e-4*math.Abs(ours*f.scale)+0.5 {
+								t.Errorf("%s, %s: %s is %v there, and %v here, times %v", typ, p.Title, f.name, got[i].value, ours, f.scale)
+							}
+						}
+					}
+				}
+			}
+		}
+		if tried < 60 {
+			t.Errorf("%s: %d numbers were compared", typ, tried)
+		}
+	}
 }

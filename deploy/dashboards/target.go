@@ -137,6 +137,9 @@ func ask(sources []source, p *Panel) ([]column, error) {
 					failed = err
 					continue
 				}
+				if at := slices.IndexFunc(q.Once, func(l string) bool { return f.keys[l].key == "" }); at >= 0 {
+					return nil, fmt.Errorf("%s has no label %s at %s", q.Metric, q.Once[at], sources[s].exporter.Name())
+				}
 				if key := f.identity(q.By); !seen[key] {
 					seen[key] = true
 					c.at = append(c.at, f)
