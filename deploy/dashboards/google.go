@@ -128,7 +128,11 @@ func (t *forGoogle) filters(d *Dashboard, asked [][][]column) []any {
 	for _, l := range d.Variables {
 		for _, row := range asked {
 			for _, c := range slices.Concat(row...) {
-				for _, f := range c.at {
+				places := c.at
+				if c.Metric == lines && strings.HasPrefix(l, "k8s.") { // the resources of containers name no host
+					places = []*found{countedLines([]string{l})}
+				}
+				for _, f := range places {
 					k, ok := f.keys[l]
 					k.value = ""
 					if !ok || seen[k] {

@@ -57,6 +57,9 @@ func TestGoogleTakesTheShape(t *testing.T) {
 		if d.Name != "projects/my-project/dashboards/causeway-"+name {
 			t.Errorf("%s: name %q", name, d.Name)
 		}
+		if len(d.DashboardFilters) == 0 {
+			t.Errorf("%s: no filters", name)
+		}
 		var boxes []box
 		for _, tile := range d.GetMosaicLayout().GetTiles() {
 			boxes = append(boxes, box{int(tile.XPos), int(tile.YPos), int(tile.Width), int(tile.Height)})
