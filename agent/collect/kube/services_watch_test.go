@@ -236,9 +236,11 @@ func TestWhatIsWatchedFollowsTheCluster(t *testing.T) {
 			t.Errorf("with the CRDs: %d endpoints, watches %s, lists %v", n(targets.Monitors), a.watched(), a.lists)
 		}
 		a.serves()
+		a.mu.Lock()
 		for _, r := range monitorResources {
 			close(a.open[r])
 		}
+		a.mu.Unlock()
 		time.Sleep(4 * lookEvery)
 		settleTargets()
 		if n(targets.Monitors) != 0 || n(targets.Services) != 3 || a.watched() != "endpointslices pods services" {
@@ -276,7 +278,9 @@ func TestWhatIsForbiddenFailsAlone(t *testing.T) {
 				if s != services || m != monitors || !strings.Contains(trouble, want) || strings.Count(trouble, "\n") != 0 {
 					t.Errorf("%d and %d endpoints; %s", s, m, trouble)
 				}
+				a.mu.Lock()
 				delete(a.forbidden, resource)
+				a.mu.Unlock()
 				time.Sleep(3 * mostPause)
 				if got := targets.Trouble(); got != nil {
 					t.Errorf("allowed, but %v", got)
