@@ -34,7 +34,7 @@ var agentBinary = sync.OnceValues(func() (string, error) {
 	}
 	path := filepath.Join(dir, "causeway", "receivers", "causeway")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "grpcnotrace", "-o", path, "./agent/cmd/causeway")
-	cmd.Dir = "../.."
+	cmd.Dir, cmd.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the agent: %w\n%s", err, out)
 	}

@@ -1,4 +1,4 @@
-// A service that answers after 300 to 600 ms and measures itself with hot-shots and OpenTelemetry.
+// A service that answers after 600 to 1200 ms and measures itself with hot-shots and OpenTelemetry.
 // It prints its port; SIGTERM makes it say what it has and end.
 // node service.js STATSD-PORT OTLP-HTTP-HOST:PORT
 'use strict';
@@ -21,7 +21,7 @@ let n = 0;
 const server = http.createServer((req, res) => {
   const began = process.hrtime.bigint();
   // The golden ratio's multiples fill an interval evenly, however many there are.
-  setTimeout(() => res.end('done\n'), 300 + 300 * ((n++ * 0.6180339887498949) % 1));
+  setTimeout(() => res.end('done\n'), 600 + 600 * ((n++ * 0.6180339887498949) % 1));
   res.on('finish', () => {
     const ms = Number(process.hrtime.bigint() - began) / 1e6;
     statsd.timing('service.statsd', ms);
