@@ -155,9 +155,7 @@ func (t *Tailer) open(f *file, now time.Time) error {
 	} else if !info.Mode().IsRegular() { // opening a FIFO would let its writer go on
 		return fmt.Errorf("open %s: %w", f.path, errMoved)
 	}
-	if t.opened >= t.budget {
-		t.closeIdle()
-	}
+	t.room() // or above the budget for now: it is its turn
 	fh, info, err := openFile(f.path, f.key)
 	if err != nil {
 		return err

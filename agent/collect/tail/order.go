@@ -67,18 +67,20 @@ func (t *Tailer) displace(f *file) {
 
 // waits reports whether f may not be read yet, because its place is not known or
 // because an older one is to be read first. A file that waits is kept open, so
-// that it may be deleted meanwhile.
+// that it may be deleted meanwhile, as far as the budget goes.
 func (t *Tailer) waits(f *file, now time.Time) bool {
 	if f.ignored || f.placed && f.after == nil {
 		return false
 	}
-	if f.fh == nil && !f.gone && !f.gz {
+	closed := f.fh == nil && !f.gone && !f.gz
+	full := closed && !t.room()
+	if closed && !full {
 		_ = t.open(f, now) // its own turn will tell why not
 	}
 	switch {
 	case !f.placed || f.held():
 		return true
-	case f.after.ignored || !f.after.settled || f.after.err.Load() != nil || f.fh == nil && !f.gz:
+	case f.after.ignored || !f.after.settled || f.after.err.Load() != nil || f.fh == nil && !f.gz && !full:
 	case !f.asked:
 		// The older one was at its end at some time. Only what it holds now that
 		// this one has bytes is certainly all that comes first.

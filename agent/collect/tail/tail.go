@@ -338,6 +338,9 @@ func (t *Tailer) sweep(now time.Time) {
 		}
 	}
 	t.archive.sweep(now.Unix())
+	if t.opened > t.budget { // many came at once, and nothing was idle then
+		t.closeIdle()
+	}
 }
 
 // pass reads one turn of each file in the queue, and hands over what it got.
@@ -484,7 +487,16 @@ func (t *Tailer) state(seq uint64, now time.Time) *state {
 	return st
 }
 
-// closeIdle closes the tenth of the open files that was not read for longest.
+// room reports whether one more file may be opened, closing idle ones if need be.
+func (t *Tailer) room() bool {
+	if t.opened >= t.budget {
+		t.closeIdle()
+	}
+	return t.opened < t.budget
+}
+
+// closeIdle closes the tenth of the open files that was not read for longest, and
+// as many more as are open above the budget.
 func (t *Tailer) closeIdle() {
 	var idle []*file
 	for _, f := range t.files {
@@ -493,7 +505,7 @@ func (t *Tailer) closeIdle() {
 		}
 	}
 	slices.SortFunc(idle, func(a, b *file) int { return cmp.Or(b2i(b.rotated)-b2i(a.rotated), a.grown.Compare(b.grown)) })
-	for _, f := range idle[:(len(idle)+9)/10] {
+	for _, f := range idle[:min(len(idle), max((len(idle)+9)/10, t.opened-t.budget+1))] {
 		t.close(f)
 	}
 }

@@ -537,6 +537,56 @@ func TestStatusTellsWhatIsBehind(t *testing.T) {
 	}
 }
 
+// One file that never ends being written, and 200 that get a line now and then:
+// these wait for one turn of the loud one at most, which is one chunk, and have
+// one each; the loud one waits for one turn of each of them. Also where more files
+// are followed than may be open.
+func TestALoudFileDelaysQuietOnesByOneTurn(t *testing.T) {
+	for _, budget := range []int{1 << 16, 20} {
+		for _, join := range []string{"none", "auto"} {
+			h := newHost(t, File{Path: "*.log", Start: "beginning", Multiline: join})
+			h.start()
+			h.budget, h.chunk = budget, 4<<10
+			feed := strings.Repeat(strings.Repeat("x", 99)+"\n", 100) // more than a chunk, and not a whole number of them
+			h.write("loud.log", feed)
+			loud := map[string]int{} // turns, by what they gave
+			out := sinkFunc(func(_ context.Context, b *signal.Batch) error {
+				for l := range b.LinesIn(0, b.Len()) {
+					if what := string(l.Text); strings.HasPrefix(what, "Quiet") {
+						loud[what]++
+					} else if l.Index == 0 {
+						loud["loud"]++
+					}
+				}
+				h.write("loud.log", feed) // before the tailer can have seen its end
+				return nil
+			})
+			for round := range 20 {
+				for i := range 200 {
+					h.write(fmt.Sprint(i, ".log"), fmt.Sprint("Quiet ", round, "\n"))
+				}
+				clear(loud)
+				steps := 1
+				if join == "auto" {
+					h.now = h.now.Add(2 * h.cfg.MultilineWait) // a record is whole then
+					steps = 2
+				}
+				for range steps {
+					if more, err := h.step(t.Context(), h.now, out); err != nil || !more {
+						t.Fatalf("round %d: %v, more %v", round, err, more)
+					}
+				}
+				if line := fmt.Sprint("Quiet ", round); round > 0 && loud[line] < 200 && join == "none" || loud["loud"] != steps && round > 0 {
+					t.Fatalf("budget %d, join %s, round %d: %d of 200 quiet files, %d turns of the loud one in %d passes", budget, join, round, loud[line], loud["loud"], steps)
+				}
+			}
+			if h.looks(2); h.opened > budget { // the first gives out what was pending
+				t.Errorf("join %s: %d files are open, allowed are %d", join, h.opened, budget)
+			}
+		}
+	}
+}
+
 func TestALoudFileDoesNotStarveAQuietOne(t *testing.T) {
 	h := newHost(t, File{Path: "*.log"})
 	h.start().looks(1)

@@ -94,8 +94,9 @@ func (w *watch) remove(wd int) {
 	})
 }
 
-// drain calls f for each event in the queue. An event of wd -1 says that some
-// were lost.
+// drain calls f for each event in the queue. What comes while it is at it may be
+// left to the next call: a writer that never rests does not hold it up. An event
+// of wd -1 says that some were lost.
 func (w *watch) drain(f func(wd int, change change, name string)) {
 	for {
 		n := 0
@@ -107,6 +108,9 @@ func (w *watch) drain(f func(wd int, change change, name string)) {
 			break
 		}
 		events(w.buf[:n], f)
+		if n < len(w.buf)-unix.SizeofInotifyEvent-unix.NAME_MAX-1 {
+			break // there was room for one more, so the queue was empty
+		}
 	}
 	select {
 	case w.again <- struct{}{}:
