@@ -132,12 +132,12 @@ func (t *Targets) Run(ctx context.Context) error {
 	defer t.stop()
 	var ask time.Time
 	for {
-		if t.conf.Monitors != "false" && !time.Now().Before(ask) {
+		if !time.Now().Before(ask) {
 			// All agents of a cluster start at the same moment.
 			ask = time.Now().Add(lookEvery/2 + rand.N(lookEvery))
 			t.look(ctx, c)
 		}
-		pause := lookEvery
+		pause := time.Until(ask)
 		if !t.arrange(ctx, c) {
 			pause = gather
 		}
@@ -175,6 +175,9 @@ func (t *Targets) fail(err error) {
 // look asks which kinds of monitors the cluster has, unless it has them all and
 // they can be read.
 func (t *Targets) look(ctx context.Context, c *clients) {
+	if t.conf.Monitors == "false" {
+		return
+	}
 	t.mu.Lock()
 	well := len(t.serves) == len(monitorResources)
 	for _, r := range monitorResources {

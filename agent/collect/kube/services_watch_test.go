@@ -230,7 +230,7 @@ func TestWhatIsWatchedFollowsTheCluster(t *testing.T) {
 		a.objects["servicemonitors"] = []runtime.Object{monitorObject(t, webMonitor)}
 		a.mu.Unlock()
 		a.serves("servicemonitors", "podmonitors")
-		time.Sleep(2 * lookEvery)
+		time.Sleep(lookEvery * 3 / 2) // the longest that it is not asked
 		settleTargets()
 		if n(targets.Monitors) == 0 || a.watched() != "endpointslices podmonitors pods servicemonitors services" || a.lists["services"] != 2 {
 			t.Errorf("with the CRDs: %d endpoints, watches %s, lists %v", n(targets.Monitors), a.watched(), a.lists)
