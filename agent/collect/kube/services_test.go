@@ -257,3 +257,36 @@ func metaText(from func(func(*Group) bool), keep func(string) bool) string {
 	})
 	return strings.ReplaceAll(strings.Join(lines, "\n"), metaPrefix, "~")
 }
+
+// A cluster of 1,000 services with 30 endpoints each and 100 monitors, as the
+// agent of one of 1,000 nodes sees it. This happens at most every five seconds.
+func BenchmarkTargetsOfALargeCluster(b *testing.B) {
+	targets := newTestKube(b, nil).Targets(TargetsConfig{Services: true, Monitors: "auto"})
+	targets.all.Store(true)
+	wanted := map[string]bool{}
+	targets.wanted.Store(&wanted)
+	targets.read(b, agents)
+	for i := range 1000 {
+		name := fmt.Sprintf("s%d", i)
+		wanted["shop/"+name] = true
+		targets.services.items["shop/"+name] = &serviceRecord{namespace: "shop", name: name, family: "IPv4", labels: map[string]string{"app": fmt.Sprintf("a%d", i%100)}}
+		sl := &slice{namespace: "shop", name: name + "-x", service: name, family: "IPv4", ports: []slicePort{{name: "metrics", number: 80}}}
+		for j := range 30 {
+			sl.endpoints = append(sl.endpoints, sliceEndpoint{address: fmt.Sprintf("10.%d.%d.%d", i/250, i%250, j), node: fmt.Sprintf("n%d", (30*i+j)%1000), ready: true})
+		}
+		targets.slices.items["shop/"+sl.name] = sl
+		targets.peers.items["causeway/p"+name] = peer{pod: "p" + name, node: fmt.Sprintf("n%d", i), owner: "DaemonSet/causeway", ready: true}
+	}
+	for i := range 100 {
+		m := strings.NewReplacer("name: web", fmt.Sprintf("name: m%d", i), "app: web", fmt.Sprintf("app: a%d", i), "my-metrics", "metrics").Replace(webMonitor)
+		targets.readMonitor(b, m)
+	}
+	b.ResetTimer()
+	n := 0
+	for b.Loop() {
+		n = 0
+		targets.Monitors(func(g *Group) bool { n += len(g.Endpoints); return true })
+		targets.Services(func(g *Group) bool { n += len(g.Endpoints); return true })
+	}
+	b.ReportMetric(float64(n), "endpoints")
+}
