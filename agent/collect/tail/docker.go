@@ -2,6 +2,8 @@ package tail
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -94,10 +96,7 @@ func (d *json) string(dst []byte) (s []byte, grown bool) {
 		return nil, false
 	}
 	for {
-		i := 0 // so many bytes stand for themselves
-		for i < len(d.p) && d.p[i] != '"' && d.p[i] != '\\' && d.p[i] >= ' ' {
-			i++
-		}
+		i := ordinary(d.p)
 		switch {
 		case i == len(d.p) || d.p[i] < ' ':
 			d.bad = true
@@ -114,6 +113,25 @@ func (d *json) string(dst []byte) (s []byte, grown bool) {
 			return nil, false
 		}
 	}
+}
+
+// ordinary is how many bytes at p's beginning stand for themselves in a string.
+func ordinary(p []byte) int {
+	i := 0
+	for ; len(p)-i >= 8; i += 8 { // eight at a time: most of a record is one string
+		const ones, tops = 0x0101010101010101, 0x8080808080808080
+		x := binary.LittleEndian.Uint64(p[i:])
+		quote, slash := x^ones*'"', x^ones*'\\'
+		// The top bit of each byte that is below a blank, or 0 after the exclusive
+		// or. A borrow spoils only bytes above the first one found.
+		if found := ((x-ones*' ')&^x | (quote-ones)&^quote | (slash-ones)&^slash) & tops; found != 0 {
+			return i + bits.TrailingZeros64(found)/8
+		}
+	}
+	for i < len(p) && p[i] != '"' && p[i] != '\\' && p[i] >= ' ' {
+		i++
+	}
+	return i
 }
 
 // escape appends what stands behind a backslash.

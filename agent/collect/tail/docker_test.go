@@ -43,6 +43,25 @@ func TestDockersRecords(t *testing.T) {
 }
 
 // What encoding/json reads in a record, the decoder here reads too.
+func TestOrdinaryBytes(t *testing.T) {
+	for b := range 256 {
+		for at := range 20 {
+			p := bytes.Repeat([]byte{'a', 0x80, 0xff, '!', 0x21, 0x7f, '[', ']', '#'}, 3)
+			p[at], p[at+1], p[at+3] = byte(b), '!', '"'
+			want := at
+			if b != '"' && b != '\\' && b >= ' ' {
+				want = at + 3
+			}
+			if got := ordinary(p); got != want {
+				t.Errorf("byte %#x at %d: %d, want %d", b, at, got, want)
+			}
+			if want = min(want, at+2); ordinary(p[:at+2]) != want {
+				t.Errorf("byte %#x at %d, nothing behind: %d, want %d", b, at, ordinary(p[:at+2]), want)
+			}
+		}
+	}
+}
+
 func FuzzDocker(f *testing.F) {
 	f.Add(`{"log":"text\n","stream":"stdout","time":"2026-11-23T10:00:00.123456789Z"}`)
 	f.Add(`{"log":"\ud83d\ude00\ud83d \u0000","stream":"stderr","attrs":{"a":[true,1e9]},"time":"2026-11-23T10:00:00+01:00"}`)
