@@ -31,9 +31,9 @@ func TestServiceMonitors(t *testing.T) {
 	targets := targetsWith(t, webMonitor, agents, portsOfAPod.Replace(aPod), webService, webSlice, webSlice6)
 	expect(t, "endpoints", endpoints(targets.Monitors), `
 servicemonitor/shop/web/0 http:10.0.0.7:9090/metrics @n1 k8s.container.name=side k8s.namespace.name=shop k8s.pod.name=web-5d-x k8s.pod.uid=u1
-servicemonitor/shop/web/0 http:10.0.0.9:9090/metrics @n9 host.name=n9 k8s.namespace.name=shop k8s.node.name=n9 k8s.pod.name=web-5d-z k8s.pod.uid=u3
+servicemonitor/shop/web/0 http:10.0.0.9:9090/metrics @n9 cloud.availability_zone=z9 host.id= host.name=n9 k8s.namespace.name=shop k8s.node.name=n9 k8s.pod.name=web-5d-z k8s.pod.uid=u3
 servicemonitor/shop/web/0 http:10.0.0.6:9090/metrics @n1 
-servicemonitor/shop/web/0 http:192.0.2.1:9090/metrics @ host.name= k8s.node.name=`)
+servicemonitor/shop/web/0 http:192.0.2.1:9090/metrics @ cloud.availability_zone= host.id= host.name= k8s.node.name=`)
 	expect(t, "what the operator makes of them", metaText(targets.Monitors, func(k string) bool { return !strings.HasPrefix(k, "__") }), `
 container=side
 endpoint=my-metrics

@@ -337,9 +337,9 @@ func containerAt(p *Pod, number int) *Container {
 }
 
 // endpointLabels is what our own labels say of an endpoint; more are further pairs.
-// Host and node are always among them: where the endpoint is on no node, or on
-// one without an agent, its series must not change with who scrapes it, and
-// would if the hub put its own node there.
+// Host, node and zone are among them where the endpoint is on no node, or on one
+// without an agent: its series must not change with who scrapes it, and would if
+// the hub put its own node there.
 func (s *scene) endpointLabels(e *sliceEndpoint, p *Pod, c *Container, more ...string) string {
 	if e.ref.kind == "Pod" {
 		more = append(more, signal.LabelPodUID, e.ref.uid, signal.LabelPod, e.ref.name, signal.LabelNamespace, e.ref.namespace)
@@ -354,6 +354,9 @@ func (s *scene) endpointLabels(e *sliceEndpoint, p *Pod, c *Container, more ...s
 	if e.node == s.self && e.node != "" {
 		return set
 	}
-	where := signal.AppendLabel(signal.AppendLabel(nil, signal.LabelHost, e.node), signal.LabelNode, e.node)
-	return signal.Merge(string(where), set)
+	var where []byte
+	for _, l := range [][2]string{{signal.LabelHost, e.node}, {signal.LabelHostID, ""}, {signal.LabelNode, e.node}, {signal.LabelCloudZone, e.zone}} {
+		where = signal.AppendLabel(where, l[0], l[1])
+	}
+	return signal.Merge(signal.Sorted(string(where)), set)
 }

@@ -46,7 +46,7 @@ ports: [{name: http, port: 8080}, {name: my-metrics, port: 9090}, {name: dns, po
 endpoints:
 - {addresses: [10.0.0.7], nodeName: n1, conditions: {ready: true}, targetRef: {kind: Pod, namespace: shop, name: web-5d-x, uid: u1}}
 - {addresses: [10.0.0.8], nodeName: n2, conditions: {ready: true}, targetRef: {kind: Pod, namespace: shop, name: web-5d-y, uid: u2}}
-- {addresses: [10.0.0.9], nodeName: n9, targetRef: {kind: Pod, namespace: shop, name: web-5d-z, uid: u3}}
+- {addresses: [10.0.0.9], nodeName: n9, zone: z9, targetRef: {kind: Pod, namespace: shop, name: web-5d-z, uid: u3}}
 - {addresses: [10.0.0.6], nodeName: n1, conditions: {ready: false}}
 - {addresses: [192.0.2.1]}`
 
@@ -146,8 +146,8 @@ func TestAnnotatedServices(t *testing.T) {
 	targets := targetsWith(t, agents, pod, webService, webSlice, webSlice6)
 	expect(t, "with another agent on n2", endpoints(targets.Services), `
 service/shop/web http:10.0.0.7:9090/metrics @n1 k8s.container.name=side k8s.namespace.name=shop k8s.pod.name=web-5d-x k8s.pod.uid=u1 k8s.service.name=web
-service/shop/web http:10.0.0.9:9090/metrics @n9 host.name=n9 k8s.namespace.name=shop k8s.node.name=n9 k8s.pod.name=web-5d-z k8s.pod.uid=u3 k8s.service.name=web
-service/shop/web http:192.0.2.1:9090/metrics @ host.name= k8s.node.name= k8s.service.name=web`)
+service/shop/web http:10.0.0.9:9090/metrics @n9 cloud.availability_zone=z9 host.id= host.name=n9 k8s.namespace.name=shop k8s.node.name=n9 k8s.pod.name=web-5d-z k8s.pod.uid=u3 k8s.service.name=web
+service/shop/web http:192.0.2.1:9090/metrics @ cloud.availability_zone= host.id= host.name= k8s.node.name= k8s.service.name=web`)
 	if got := targets.Peers(); !slices.Equal(got, []string{"n1", "n2"}) {
 		t.Errorf("peers: %v", got)
 	}
