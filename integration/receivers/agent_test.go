@@ -54,6 +54,7 @@ type setup struct {
 	host         bool     // collect the host's metrics
 	percentiles  string   // of collect.statsd
 	flush        string   // of collect.statsd; 1s
+	ip           string   // StatsD on its port 8125, OTLP on its port 4318; "": 127.0.0.1, and any port
 	scrape       string   // URL of a page of metrics
 	files        string   // more keys of the one entry of collect.logs.files
 	destinations []string // one "name: {…}" each; local is there already
@@ -68,6 +69,9 @@ func start(t *testing.T, s setup) *agent {
 	}
 	a := &agent{Node: integration.NewNode(t, bin), statsd: Address(t), otlpGRPC: Address(t), otlpHTTP: Address(t), store: Address(t)}
 	a.socket = filepath.Join(a.Dir, "dsd.sock")
+	if s.ip != "" {
+		a.statsd, a.otlpHTTP = s.ip+":8125", s.ip+":4318"
+	}
 	if s.flush == "" {
 		s.flush = "1s"
 	}
@@ -264,3 +268,12 @@ func writeLines(t *testing.T, path string, lines []string) {
 }
 
 func largest(values []float64) float64 { return slices.Max(values) }
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	p, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}

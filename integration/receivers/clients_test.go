@@ -3,9 +3,11 @@
 package receivers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -17,6 +19,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// nodePackages returns a copy of testdata/node with its packages installed.
+func nodePackages(ctx context.Context) (string, error) {
+	return cached(ctx, "node", "testdata/node", func(to string) error {
+		if err := os.CopyFS(to, os.DirFS("testdata/node")); err != nil {
+			return err
+		}
+		// Scripts of packages are not run: nothing here has a part in C that it needs.
+		return run(ctx, to, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
+	})
+}
 
 // node returns how to run one of the Node.js programs.
 func node(t *testing.T, program string, args ...string) (string, []string) {
@@ -65,7 +78,8 @@ func TestDatadogGoIntoTheEmbeddedStore(t *testing.T) {
 		"aggregated": {a.statsd, []statsd.Option{statsd.WithExtendedClientSideAggregation()}},
 		"unix":       {"unix://" + a.socket, []statsd.Option{statsd.WithoutClientSideAggregation()}},
 	} {
-		c, err := statsd.New(v.to, append(v.options, statsd.WithNamespace("go."), statsd.WithTags([]string{"way:" + name, "env:prod", "version:1.2.3"}), statsd.WithoutTelemetry())...)
+		c, err := statsd.New(v.to, append(v.options, statsd.WithNamespace("go."),
+			statsd.WithTags([]string{"way:" + name, "env:prod", "version:1.2.3"}), statsd.WithoutTelemetry())...)
 		if err != nil {
 			t.Fatal(err)
 		}

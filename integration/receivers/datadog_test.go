@@ -20,7 +20,8 @@ func datadogTo(name, url, kind, more string) string {
 }
 
 func influxTo(name, url string) string {
-	return fmt.Sprintf("%s: {type: influxdb, url: %q, api: v1, database: books, create_database: \"false\", kinds: [metrics], tags: [\"via:%s\"]}", name, url, name)
+	return fmt.Sprintf("%s: {type: influxdb, url: %q, api: v1, database: books, create_database: \"false\", kinds: [metrics], tags: [\"via:%s\"]}",
+		name, url, name)
 }
 
 // Every sample of the host arrives at a VictoriaMetrics that takes it for

@@ -29,7 +29,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -54,17 +53,6 @@ func (p Program) Path(ctx context.Context) (string, error) {
 	return cached(ctx, p.Name, filepath.Join("testdata", p.Name), func(to string) error {
 		return run(ctx, filepath.Join("testdata", p.Name), "go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
 			"-ldflags", "-s -w", "-tags", p.Tags, "-o", to, p.Package)
-	})
-}
-
-// nodePackages returns a copy of testdata/node with its packages installed.
-func nodePackages(ctx context.Context) (string, error) {
-	return cached(ctx, "node", "testdata/node", func(to string) error {
-		if err := os.CopyFS(to, os.DirFS("testdata/node")); err != nil {
-			return err
-		}
-		// Scripts of packages are not run: nothing here has a part in C that it needs.
-		return run(ctx, to, "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent")
 	})
 }
 
@@ -125,8 +113,6 @@ func run(ctx context.Context, dir, name string, args ...string) error {
 
 // Process is a program that runs until its test ends.
 type Process struct {
-	Dir string // its own folder
-
 	cmd  *exec.Cmd
 	said *journal
 	gone chan struct{} // closed when it has ended
@@ -136,15 +122,9 @@ type Process struct {
 // test fails.
 func Start(t testing.TB, path string, args ...string) *Process {
 	t.Helper()
-	return startIn(t, t.TempDir(), nil, path, args...)
-}
-
-func startIn(t testing.TB, dir string, env []string, path string, args ...string) *Process {
-	t.Helper()
-	p := &Process{Dir: dir, said: &journal{}, gone: make(chan struct{})}
+	p := &Process{said: &journal{}, gone: make(chan struct{})}
 	p.cmd = exec.Command(path, args...)
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, p.said, p.said
-	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = t.TempDir(), p.said, p.said
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -214,8 +194,6 @@ type journal struct {
 	mu   sync.Mutex
 	text bytes.Buffer // guarded by mu
 }
-
-var _ io.Writer = (*journal)(nil)
 
 func (j *journal) Write(p []byte) (int, error) {
 	j.mu.Lock()
