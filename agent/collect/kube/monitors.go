@@ -188,7 +188,8 @@ func newMonitored(e *monitorEndpoint) monitored {
 		k.scrape.CAFile, k.scrape.CertFile, k.scrape.KeyFile = t.CAFile, t.CertFile, t.KeyFile
 		k.scrape.ServerName, k.scrape.SkipVerify = t.ServerName, t.InsecureSkipVerify
 	}
-	err := errors.Join(e.unsupported(), e.schemeErr(), seconds(&k.scrape.Interval, "interval", e.Interval), seconds(&k.scrape.Timeout, "scrapeTimeout", e.ScrapeTimeout),
+	err := errors.Join(e.unsupported(), e.schemeErr(),
+		seconds(&k.scrape.Interval, "interval", e.Interval), seconds(&k.scrape.Timeout, "scrapeTimeout", e.ScrapeTimeout),
 		rules(&k.scrape.Relabel, "relabelings", e.Relabelings), rules(&k.scrape.MetricRelabel, "metricRelabelings", e.MetricRelabel))
 	if err != nil {
 		k.err = strings.ReplaceAll(err.Error(), "\n", "; ")

@@ -30,10 +30,10 @@ spec:
 func TestServiceMonitors(t *testing.T) {
 	targets := targetsWith(t, webMonitor, agents, portsOfAPod.Replace(aPod), webService, webSlice, webSlice6)
 	expect(t, "endpoints", endpoints(targets.Monitors), `
-servicemonitor/shop/web/0 http:10.0.0.7:9090/metrics @n1 k8s.container.name=side k8s.namespace.name=shop k8s.pod.name=web-5d-x k8s.pod.uid=u1
-servicemonitor/shop/web/0 http:10.0.0.9:9090/metrics @n9 cloud.availability_zone=z9 host.id= host.name=n9 k8s.namespace.name=shop k8s.node.name=n9 k8s.pod.name=web-5d-z k8s.pod.uid=u3
+servicemonitor/shop/web/0 http:10.0.0.7:9090/metrics @n1 container.name=side namespace.name=shop pod.name=web-5d-x pod.uid=u1
+servicemonitor/shop/web/0 http:10.0.0.9:9090/metrics @n9 zone=z9 host.id= host.name=n9 namespace.name=shop node.name=n9 pod.name=web-5d-z pod.uid=u3
 servicemonitor/shop/web/0 http:10.0.0.6:9090/metrics @n1 
-servicemonitor/shop/web/0 http:192.0.2.1:9090/metrics @ cloud.availability_zone= host.id= host.name= k8s.node.name=`)
+servicemonitor/shop/web/0 http:192.0.2.1:9090/metrics @ zone= host.id= host.name= node.name=`)
 	expect(t, "what the operator makes of them", metaText(targets.Monitors, func(k string) bool { return !strings.HasPrefix(k, "__") }), `
 container=side
 endpoint=my-metrics
@@ -150,7 +150,8 @@ func TestPodMonitors(t *testing.T) {
 		targets.Monitors(func(g *Group) bool {
 			for _, e := range g.Endpoints {
 				l := e.Labels
-				got = append(got, fmt.Sprintf("%s %s job=%s endpoint=%s container=%s pod=%s %s", g.Name, e.Address, l["job"], l["endpoint"], l["container"], l["pod"], labelText(e.Known)))
+				got = append(got, fmt.Sprintf("%s %s job=%s endpoint=%s container=%s pod=%s %s",
+					g.Name, e.Address, l["job"], l["endpoint"], l["container"], l["pod"], labelText(e.Known)))
 			}
 			return true
 		})
@@ -210,7 +211,8 @@ func TestHowMonitorsScrape(t *testing.T) {
 	f("{tlsConfig: {insecureSkipVerify: true, ca: {secret: {name: s, key: k}}}}", "SkipVerify:true")
 	f("{relabelings: [{sourceLabels: [a, b], separator: '-', targetLabel: c, regex: x, replacement: z, action: Replace, modulus: 2}]}",
 		"Relabel:[{Action:replace SourceLabels:[a b] Separator:- Regex:x Modulus:2 TargetLabel:c Replacement:z}]")
-	f("{metricRelabelings: [{action: drop, sourceLabels: [__name__], regex: go_.*}]}", "MetricRelabel:[{Action:drop SourceLabels:[__name__] Separator: Regex:go_.*")
+	f("{metricRelabelings: [{action: drop, sourceLabels: [__name__], regex: go_.*}]}",
+		"MetricRelabel:[{Action:drop SourceLabels:[__name__] Separator: Regex:go_.*")
 }
 
 func TestWhatAMonitorAsksForInVainIsNamed(t *testing.T) {
@@ -282,7 +284,7 @@ func TestAnEmptyReplacement(t *testing.T) {
 }
 
 func FuzzMonitor(f *testing.F) {
-	f.Add(`{"selector":{"matchLabels":{"a":"b"}},"endpoints":[{"targetPort":"x","interval":"1m","relabelings":[{"separator":""}],"tlsConfig":{"ca":{"secret":{}}}}]}`)
+	f.Add(`{"selector":{"matchLabels":{"a":"b"}},"endpoints":[{"targetPort":"x","relabelings":[{"separator":""}],"tlsConfig":{"ca":{"secret":{}}}}]}`)
 	f.Add(`{"podMetricsEndpoints":[{"portNumber":7,"filterRunning":false,"params":{"a":["b"]}}],"sampleLimit":18446744073709551615}`)
 	f.Add(`null`)
 	f.Fuzz(func(t *testing.T, spec string) {

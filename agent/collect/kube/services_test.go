@@ -58,7 +58,8 @@ addressType: IPv6
 ports: [{name: my-metrics, port: 9090}]
 endpoints: [{addresses: ["fd00::7"], nodeName: n1}]`
 
-var portsOfAPod = strings.NewReplacer(`name: side, image: side}`, `name: side, image: side, ports: [{name: my-metrics, containerPort: 9090}, {name: extra, containerPort: 7070}]}`)
+var portsOfAPod = strings.NewReplacer(`name: side, image: side}`,
+	`name: side, image: side, ports: [{name: my-metrics, containerPort: 9090}, {name: extra, containerPort: 7070}]}`)
 
 // read puts objects, divided by ---, where a watch would.
 func (t *Targets) read(tb testing.TB, text string) {
@@ -131,7 +132,7 @@ func endpoints(from func(func(*Group) bool)) string {
 		}
 		return true
 	})
-	return strings.Join(lines, "\n")
+	return strings.NewReplacer("cloud.availability_zone", "zone", "k8s.", "").Replace(strings.Join(lines, "\n"))
 }
 
 func expect(t *testing.T, what, got, want string) {
@@ -145,9 +146,9 @@ func TestAnnotatedServices(t *testing.T) {
 	pod := portsOfAPod.Replace(aPod)
 	targets := targetsWith(t, agents, pod, webService, webSlice, webSlice6)
 	expect(t, "with another agent on n2", endpoints(targets.Services), `
-service/shop/web http:10.0.0.7:9090/metrics @n1 k8s.container.name=side k8s.namespace.name=shop k8s.pod.name=web-5d-x k8s.pod.uid=u1 k8s.service.name=web
-service/shop/web http:10.0.0.9:9090/metrics @n9 cloud.availability_zone=z9 host.id= host.name=n9 k8s.namespace.name=shop k8s.node.name=n9 k8s.pod.name=web-5d-z k8s.pod.uid=u3 k8s.service.name=web
-service/shop/web http:192.0.2.1:9090/metrics @ cloud.availability_zone= host.id= host.name= k8s.node.name= k8s.service.name=web`)
+service/shop/web http:10.0.0.7:9090/metrics @n1 container.name=side namespace.name=shop pod.name=web-5d-x pod.uid=u1 service.name=web
+service/shop/web http:10.0.0.9:9090/metrics @n9 zone=z9 host.id= host.name=n9 namespace.name=shop node.name=n9 pod.name=web-5d-z pod.uid=u3 service.name=web
+service/shop/web http:192.0.2.1:9090/metrics @ zone= host.id= host.name= node.name= service.name=web`)
 	if got := targets.Peers(); !slices.Equal(got, []string{"n1", "n2"}) {
 		t.Errorf("peers: %v", got)
 	}
@@ -156,7 +157,7 @@ service/shop/web http:192.0.2.1:9090/metrics @ cloud.availability_zone= host.id=
 	}
 	alone := targetsWith(t, pod, webService, webSlice)
 	expect(t, "as long as the other agents are not known", endpoints(alone.Services), `
-service/shop/web http:10.0.0.7:9090/metrics @n1 k8s.container.name=side k8s.namespace.name=shop k8s.pod.name=web-5d-x k8s.pod.uid=u1 k8s.service.name=web`)
+service/shop/web http:10.0.0.7:9090/metrics @n1 container.name=side namespace.name=shop pod.name=web-5d-x pod.uid=u1 service.name=web`)
 	if got := alone.Peers(); !slices.Equal(got, []string{"n1"}) {
 		t.Errorf("peers: %v", got)
 	}
@@ -184,7 +185,8 @@ func TestAnnotationsOfServices(t *testing.T) {
 	f(yes, "- 10.0.0.7:9090 - 0s map[]")
 	f(yes+`causeway.dev/metrics: "false"`, "")
 	f(yes+`prometheus.io/port: "1234"`, "- 10.0.0.7:1234 - 0s map[]")
-	f(yes+`prometheus.io/port: http, prometheus.io/scheme: https, prometheus.io/path: "/m?a=1", prometheus.io/interval: 5s`, "https 10.0.0.7:8080 /m 5s map[a:[1]]")
+	f(yes+`prometheus.io/port: http, prometheus.io/scheme: https, prometheus.io/path: "/m?a=1", prometheus.io/interval: 5s`,
+		"https 10.0.0.7:8080 /m 5s map[a:[1]]")
 	f(yes+`prometheus.io/port: grpc`, `service/shop/web: annotation prometheus.io/port: "grpc" is no port of it`)
 	f(yes+`prometheus.io/scheme: ftp`, `service/shop/web: annotation prometheus.io/scheme must be http or https, not "ftp"`)
 	f(yes+`prometheus.io/interval: soon`, `service/shop/web: annotation prometheus.io/interval must be between 1s and 1h, not "soon"`)
@@ -226,7 +228,8 @@ func TestVersionOfTargetsChangesWithThem(t *testing.T) {
 	f("the same service", false, webService)
 	f("a service's path", true, strings.Replace(webService, `"true"`, `"true", prometheus.io/path: /x`, 1))
 	f("the same slice", false, webSlice)
-	f("an annotation of a slice, as they have at each change", false, strings.Replace(webSlice, "metadata: {", "metadata: {annotations: {endpoints.kubernetes.io/last-change-trigger-time: x}, ", 1))
+	f("an annotation of a slice, as they have at each change", false,
+		strings.Replace(webSlice, "metadata: {", "metadata: {annotations: {endpoints.kubernetes.io/last-change-trigger-time: x}, ", 1))
 	f("an endpoint's readiness", true, strings.Replace(webSlice, "ready: false", "ready: true", 1))
 	f("a pod's label", true, strings.Replace(aPod, "team: web", "team: shop", 1))
 }
@@ -269,10 +272,14 @@ func BenchmarkTargetsOfALargeCluster(b *testing.B) {
 	for i := range 1000 {
 		name := fmt.Sprintf("s%d", i)
 		wanted["shop/"+name] = true
-		targets.services.items["shop/"+name] = &serviceRecord{namespace: "shop", name: name, family: "IPv4", labels: map[string]string{"app": fmt.Sprintf("a%d", i%100)}}
+		targets.services.items["shop/"+name] = &serviceRecord{
+			namespace: "shop", name: name, family: "IPv4", labels: map[string]string{"app": fmt.Sprintf("a%d", i%100)},
+		}
 		sl := &slice{namespace: "shop", name: name + "-x", service: name, family: "IPv4", ports: []slicePort{{name: "metrics", number: 80}}}
 		for j := range 30 {
-			sl.endpoints = append(sl.endpoints, sliceEndpoint{address: fmt.Sprintf("10.%d.%d.%d", i/250, i%250, j), node: fmt.Sprintf("n%d", (30*i+j)%1000), ready: true})
+			sl.endpoints = append(sl.endpoints, sliceEndpoint{
+				address: fmt.Sprintf("10.%d.%d.%d", i/250, i%250, j), node: fmt.Sprintf("n%d", (30*i+j)%1000), ready: true,
+			})
 		}
 		targets.slices.items["shop/"+sl.name] = sl
 		targets.peers.items["causeway/p"+name] = peer{pod: "p" + name, node: fmt.Sprintf("n%d", i), owner: "DaemonSet/causeway", ready: true}

@@ -336,10 +336,11 @@ func TestWhichAgentsAreAlive(t *testing.T) {
 		f("on no node yet", strings.Replace(two, "nodeName: n2", "", 1), "n1")
 
 		lost := targetsWith(t, two, webService, webSlice)
-		if got := lost.Trouble(); len(got) != 1 || !strings.HasPrefix(got[0], "this agent's pod is not among those it looks for (labels app.kubernetes.io/name=causeway, on node n1)") {
+		const want = "this agent's pod is not among those it looks for (labels app.kubernetes.io/name=causeway, on node n1)"
+		if got := lost.Trouble(); len(got) != 1 || !strings.HasPrefix(got[0], want) {
 			t.Errorf("ours is not among them: %v", got)
 		}
 		expect(t, "then it keeps to its own node", endpoints(lost.Services),
-			"service/shop/web http:10.0.0.7:9090/metrics @n1 k8s.namespace.name=shop k8s.pod.name=web-5d-x k8s.pod.uid=u1 k8s.service.name=web")
+			"service/shop/web http:10.0.0.7:9090/metrics @n1 namespace.name=shop pod.name=web-5d-x pod.uid=u1 service.name=web")
 	})
 }

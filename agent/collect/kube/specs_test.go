@@ -19,7 +19,8 @@ func TestWhatContainersAskForAndHowTheyAre(t *testing.T) {
 		if init {
 			kind, statuses = "initContainers", "initContainerStatuses"
 		}
-		o := object[*corev1.Pod](t, fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {%s: [{name: c, image: i, %s}]}\nstatus: {%s: [{name: c, %s}]}",
+		o := object[*corev1.Pod](t, fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: p}\n"+
+			"spec: {%s: [{name: c, image: i, %s}]}\nstatus: {%s: [{name: c, %s}]}",
 			kind, container, statuses, status))
 		c := newPodSpec(o).Containers[0]
 		var parts []string
@@ -59,7 +60,8 @@ func TestWhatContainersAskForAndHowTheyAre(t *testing.T) {
 	f(false, "resources: {limits: {cpu: 0}}", "ready: false", "cpu< 0, ")
 	f(false, "", "state: {waiting: {reason: CrashLoopBackOff}}, lastState: {terminated: {reason: OOMKilled, exitCode: 137, finishedAt: '1970-01-01T00:01:00Z'}}",
 		"waiting, for CrashLoopBackOff, last OOMKilled 137 at 60")
-	f(false, "", "state: {terminated: {reason: Completed, exitCode: 0, finishedAt: '1970-01-01T00:02:00Z'}}, lastState: {terminated: {reason: Error, exitCode: 1}}",
+	f(false, "", "state: {terminated: {reason: Completed, exitCode: 0, finishedAt: '1970-01-01T00:02:00Z'}}, "+
+		"lastState: {terminated: {reason: Error, exitCode: 1}}",
 		"terminated, for Completed, last Completed 0 at 120")
 	f(true, "", "state: {terminated: {reason: Completed, exitCode: 0, finishedAt: '1970-01-01T00:02:00Z'}}",
 		"terminated, for Completed, last Completed 0 at 120, done")
@@ -114,7 +116,8 @@ func TestChangesChangesWithWhatEachYields(t *testing.T) {
 	f("the same", false, update(aPod))
 	f("an annotation that is no label", true, update(strings.Replace(aPod, "owner: me", "owner: you", 1)))
 	f("its address", true, update(strings.Replace(aPod, "10.0.0.7", "10.0.0.8", 1)))
-	f("the number of its restarts", false, update(strings.Replace(strings.Replace(aPod, "10.0.0.7", "10.0.0.8", 1), "name: app, containerID", "name: app, restartCount: 4, containerID", 1)))
+	f("the number of its restarts", false,
+		update(strings.NewReplacer("10.0.0.7", "10.0.0.8", "name: app, containerID", "name: app, restartCount: 4, containerID").Replace(aPod)))
 	f("its deletion", true, func() error { return p.Delete(object[*corev1.Pod](t, aPod)) }) // its labels are still answered for
 	f("its deletion again", false, func() error { return p.Delete(object[*corev1.Pod](t, aPod)) })
 	if p.Labels(signal.Labels(signal.LabelPodUID, "u1")) == "" {
