@@ -236,7 +236,8 @@ func TestIdentityRoundTrip(t *testing.T) {
 	f(identity{})
 	f(identity{key{1<<64 - 1, 2}, 1<<63 - 1, head{1024, 1<<64 - 1}, encAuto})
 	f(identity{key{1, 2}, 3, head{4, 5}, encLatin1})
-	for _, s := range []string{"", "ino:", "ino:1:2:3:4", "ino:1:2:3:4:5:6", "ino:1:2:3:4:5:1", "ino:1:2:3:4:5:", "ino:1:2:3:4:5:2:3", "ino:1:2:3:4:g", "udp:1:2:3:4:5", "ino:1:2:3:ffff:5", "ino:1:2:ffffffffffffffff:4:5"} {
+	for _, s := range []string{"", "ino:", "ino:1:2:3:4", "ino:1:2:3:4:5:6", "ino:1:2:3:4:5:1", "ino:1:2:3:4:5:",
+		"ino:1:2:3:4:5:2:3", "ino:1:2:3:4:g", "udp:1:2:3:4:5", "ino:1:2:3:ffff:5", "ino:1:2:ffffffffffffffff:4:5"} {
 		if id, _, ok := parseIdentity(s); ok {
 			t.Errorf("%q was taken for %+v", s, id)
 		}

@@ -376,7 +376,8 @@ func (t *Tailer) newBatch() {
 // taker prepares the taker of f's format for one turn.
 func (t *Tailer) taker(f *file, now time.Time) taker {
 	if f.lanes != nil {
-		t.lanesOut = laneTaker{s: f.lanes, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum, text: t.lanesOut.text, stamps: t.lanesOut.stamps}
+		t.lanesOut = laneTaker{s: f.lanes, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum,
+			text: t.lanesOut.text, stamps: t.lanesOut.stamps}
 		t.lanesOut.begin(f.pos.off)
 		return &t.lanesOut
 	}

@@ -456,31 +456,6 @@ func first[K comparable, V any](m map[K]V) (k K) {
 	return k
 }
 
-func TestIdleFilesAreClosedAboveTheBudget(t *testing.T) {
-	h := newHost(t, File{Path: "*.log"})
-	h.start()
-	h.budget = 10
-	h.looks(1)
-	var want []string
-	for round := range 3 {
-		for i := range 35 {
-			line := fmt.Sprintf("%d of %02d", round, i)
-			h.write(fmt.Sprintf("%02d.log", i), line+"\n")
-			want = append(want, line)
-		}
-		h.looks(2)
-		if h.opened > h.budget {
-			t.Errorf("%d files are open, allowed are %d", h.opened, h.budget)
-		}
-	}
-	got := h.spool.text()
-	slices.Sort(got)
-	slices.Sort(want)
-	if !slices.Equal(got, want) {
-		t.Errorf("%d lines, want %d", len(got), len(want))
-	}
-}
-
 func TestTheFingerprintGrowsWithTheFile(t *testing.T) {
 	h := newHost(t, File{Path: "*.log"})
 	h.start().looks(1)
@@ -534,81 +509,6 @@ func TestStatusTellsWhatIsBehind(t *testing.T) {
 	h.write("a.log", "two and three\n")
 	if s := h.Files(); len(s) != 1 || s[0].Size != 18 || s[0].Offset != 4 || s[0].Behind != 14 || s[0].Lines != 1 || !s[0].Open {
 		t.Errorf("status %+v", s)
-	}
-}
-
-// One file that never ends being written, and 200 that get a line now and then:
-// these wait for one turn of the loud one at most, which is one chunk, and have
-// one each; the loud one waits for one turn of each of them. Also where more files
-// are followed than may be open.
-func TestALoudFileDelaysQuietOnesByOneTurn(t *testing.T) {
-	for _, budget := range []int{1 << 16, 20} {
-		for _, join := range []string{"none", "auto"} {
-			h := newHost(t, File{Path: "*.log", Start: "beginning", Multiline: join})
-			h.start()
-			h.budget, h.chunk = budget, 4<<10
-			feed := strings.Repeat(strings.Repeat("x", 99)+"\n", 100) // more than a chunk, and not a whole number of them
-			h.write("loud.log", feed)
-			loud := map[string]int{} // turns, by what they gave
-			out := sinkFunc(func(_ context.Context, b *signal.Batch) error {
-				for l := range b.LinesIn(0, b.Len()) {
-					if what := string(l.Text); strings.HasPrefix(what, "Quiet") {
-						loud[what]++
-					} else if l.Index == 0 {
-						loud["loud"]++
-					}
-				}
-				h.write("loud.log", feed) // before the tailer can have seen its end
-				return nil
-			})
-			for round := range 20 {
-				for i := range 200 {
-					h.write(fmt.Sprint(i, ".log"), fmt.Sprint("Quiet ", round, "\n"))
-				}
-				clear(loud)
-				steps := 1
-				if join == "auto" {
-					h.now = h.now.Add(2 * h.cfg.MultilineWait) // a record is whole then
-					steps = 2
-				}
-				for range steps {
-					if more, err := h.step(t.Context(), h.now, out); err != nil || !more {
-						t.Fatalf("round %d: %v, more %v", round, err, more)
-					}
-				}
-				if line := fmt.Sprint("Quiet ", round); round > 0 && loud[line] < 200 && join == "none" || loud["loud"] != steps && round > 0 {
-					t.Fatalf("budget %d, join %s, round %d: %d of 200 quiet files, %d turns of the loud one in %d passes", budget, join, round, loud[line], loud["loud"], steps)
-				}
-			}
-			if h.looks(2); h.opened > budget { // the first gives out what was pending
-				t.Errorf("join %s: %d files are open, allowed are %d", join, h.opened, budget)
-			}
-		}
-	}
-}
-
-func TestALoudFileDoesNotStarveAQuietOne(t *testing.T) {
-	h := newHost(t, File{Path: "*.log"})
-	h.start().looks(1)
-	h.write("a.log", strings.Repeat(strings.Repeat("x", 99)+"\n", 100_000)) // 40 chunks
-	h.write("b.log", "quiet\n")
-	h.now = h.now.Add(time.Second)
-	for range 2 {
-		if _, err := h.step(t.Context(), h.now, h.spool); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if !slices.Contains(h.spool.text(), "quiet") {
-		t.Error("the quiet file waits for the loud one")
-	}
-	for _, b := range h.spool.frames {
-		if b.Len() > batchLines {
-			t.Errorf("a batch of %d lines", b.Len())
-		}
-	}
-	h.looks(1)
-	if n := h.Stats().Lines.Load(); n != 100_001 {
-		t.Errorf("%d lines", n)
 	}
 }
 

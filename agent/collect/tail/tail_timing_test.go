@@ -235,7 +235,8 @@ func TestAnIdleFileTakesLittleMemory(t *testing.T) {
 		c.Files = []File{{Path: filepath.Join(dir, "*.log")}}
 		return c
 	}, func(i int) string { return fmt.Sprint(i, ".log") })
-	half := "2026-11-23T10:00:00.123456789Z stdout F a line\n2026-11-23T10:00:00.123456789Z stdout P half a line\n2026-11-23T10:00:00.123456789Z stderr P half a line\n"
+	half := "2026-11-23T10:00:00.123456789Z stdout F a line\n2026-11-23T10:00:00.123456789Z stdout P half a line\n" +
+		"2026-11-23T10:00:00.123456789Z stderr P half a line\n"
 	f("containers", half, func(dir string) Config {
 		c := Default()
 		c.Docker.Enabled, c.Pods.Enabled, c.Pods.Path = "false", "true", dir
