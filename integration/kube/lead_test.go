@@ -3,89 +3,15 @@
 package kube
 
 import (
-	"bufio"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"regexp"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
+	"time"
 )
-
-// contender is an agent that stands for election, and what it sent.
-type contender struct {
-	name, bin, file string
-
-	cmd  *exec.Cmd
-	read chan struct{}
-
-	mu     sync.Mutex // guards sent
-	sent   map[string]int
-	events *regexp.Regexp
-}
-
-// newContender writes the configuration of an agent that has the cluster's
-// part alone, and a data_dir that outlives its process.
-func newContender(t *testing.T, a *agent, name string) *contender {
-	t.Helper()
-	ports, err := freePorts(1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	p := &contender{name: name, bin: a.bin, file: filepath.Join(dir, "agent.yaml"), sent: map[string]int{}, events: regexp.MustCompile(`numbered event (\d+)\b`)}
-	text := fmt.Sprintf(`version: 1
-active: [console]
-agent: {node: %s, cluster: test, role: cluster, data_dir: %q, listen: "127.0.0.1:%d"}
-spool: {sync: 100ms}
-collect: {kubernetes: {enabled: "true", kubeconfig: %q, interval: 5s, lease_namespace: default}}
-destinations: {console: {type: stdout, format: text}}
-`, name, filepath.Join(dir, "data"), ports[0], a.c.Kubeconfig)
-	if err := os.WriteFile(p.file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-// start runs it until kill, or the end of the test.
-func (p *contender) start(t *testing.T) {
-	t.Helper()
-	p.cmd = exec.CommandContext(t.Context(), p.bin, "run", "-c", p.file)
-	p.cmd.Env = append(os.Environ(), "POD_NAME="+p.name)
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p.read = make(chan struct{})
-	go func(done chan struct{}) {
-		defer close(done)
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if m := p.events.FindStringSubmatch(lines.Text()); m != nil {
-				p.mu.Lock()
-				p.sent[m[1]]++
-				p.mu.Unlock()
-			}
-		}
-	}(p.read)
-}
-
-// kill ends it as a crash does.
-func (p *contender) kill() {
-	p.cmd.Process.Kill()
-	<-p.read
-	p.cmd.Wait()
-}
-
-func (p *contender) count(event string) int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sent[event]
-}
 
 // happen makes events from to to-1.
 func happen(t *testing.T, c *Cluster, from, to int) {
@@ -107,46 +33,46 @@ source: {component: test}
 	apply(t, c, b.String())
 }
 
-// TestLeaderKilledLosesNoEvent kills the leader of two agents while events go
-// on; all of them arrive, and those the dead one had not sent come from its spool
-// when it is back.
-func TestLeaderKilledLosesNoEvent(t *testing.T) {
-	c := start(t, Options{})
-	a := newAgent(t, c)
-	one, two := newContender(t, a, "one"), newContender(t, a, "two")
-	holder := func(want string) {
-		t.Helper()
-		until(t, c, want+" to lead", func() error {
-			out, err := c.Kubectl(t.Context(), "", "-n", "default", "get", "lease", "causeway", "-o", "jsonpath={.spec.holderIdentity}")
-			if err == nil && !strings.HasPrefix(out, want) {
-				err = fmt.Errorf("%q leads", out)
-			}
-			return err
-		})
-	}
-	one.start(t)
-	holder("one")
-	two.start(t)
-	const all = 120
-	happen(t, c, 0, 40)
-	until(t, c, "the leader to see the first", func() error {
-		if one.count("39") == 0 {
-			return fmt.Errorf("not yet")
+// election is a cluster and its two contenders.
+type election struct {
+	*testing.T
+	c        *Cluster
+	one, two *contender
+}
+
+// leads waits until p has the lease.
+func (e election) leads(p *contender) {
+	e.Helper()
+	until(e.T, e.c, p.name+" to lead", func() error {
+		out, err := e.c.Kubectl(e.Context(), "", "-n", "default", "get", "lease", "causeway", "-o", "jsonpath={.spec.holderIdentity}")
+		if err == nil && out != p.name && !strings.HasPrefix(out, p.name+"_") {
+			err = fmt.Errorf("%q leads", out)
 		}
+		return err
+	})
+}
+
+// reports waits until p has sent the state of an interval after at, and returns that.
+func (e election) reports(p *contender, at int64) (newest int64) {
+	e.Helper()
+	until(e.T, e.c, p.name+" to send another interval", func() error {
+		all := p.intervals()
+		if len(all) == 0 || all[len(all)-1] <= at {
+			return fmt.Errorf("it has sent %d", len(all))
+		}
+		newest = all[len(all)-1]
 		return nil
 	})
-	happen(t, c, 40, 80)
-	one.kill()
-	happen(t, c, 80, all)
-	holder("two")
-	one.start(t) // what it had spooled and not sent
-	defer two.kill()
-	defer one.kill()
-	doubled := 0
-	until(t, c, "every event", func() error {
+	return newest
+}
+
+// come waits until each event has been sent, and returns how many came twice.
+func (e election) come(from, to int) (doubled int) {
+	e.Helper()
+	until(e.T, e.c, "every event", func() error {
 		doubled = 0
-		for i := range all {
-			n := one.count(fmt.Sprint(i)) + two.count(fmt.Sprint(i))
+		for i := from; i < to; i++ {
+			n := e.one.count(i) + e.two.count(i)
 			if n == 0 {
 				return fmt.Errorf("event %d has not come", i)
 			}
@@ -154,5 +80,157 @@ func TestLeaderKilledLosesNoEvent(t *testing.T) {
 		}
 		return nil
 	})
-	t.Logf("%d events, %d of them twice, under one ID", all, doubled)
+	return doubled
+}
+
+// judge looks for gaps among all intervals that were sent until now, and for
+// those that both sent, which may be at most so many after from.
+func (e election) judge(from int64, most int) {
+	e.Helper()
+	one, two := e.one.intervals(), e.two.intervals()
+	all := slices.Concat(one, two)
+	slices.Sort(all)
+	var both []string
+	for i := 1; i < len(all); i++ {
+		switch step := time.Duration(all[i]-all[i-1]) * time.Millisecond; {
+		case step == 0 && all[i] > from:
+			both = append(both, time.UnixMilli(all[i]).UTC().Format(time.TimeOnly))
+		case step > every:
+			e.Errorf("no state between %v and %v", time.UnixMilli(all[i-1]).UTC(), time.UnixMilli(all[i]).UTC())
+		}
+	}
+	if len(both) > most {
+		e.Errorf("both sent the state of %v", both)
+	}
+	e.Logf("%d intervals of one, %d of two; both sent %d: %v", len(one), len(two), len(both), both)
+}
+
+// TestLead lets two agents lead in turn, and accounts for each interval of the
+// state and each event.
+func TestLead(t *testing.T) {
+	c := start(t, Options{})
+	a := newAgent(t, c)
+	conf := fmt.Sprintf("kubeconfig: %q, lease_namespace: default", c.Kubeconfig)
+	e := election{t, c, newContender(t, a, "one", "node: one, role: cluster", conf), newContender(t, a, "two", "node: two, role: cluster", conf)}
+	e.one.start()
+	e.leads(e.one)
+	e.two.start()
+	t.Cleanup(func() {
+		e.one.kill()
+		e.two.kill()
+		if t.Failed() {
+			t.Logf("one:\n%s\ntwo:\n%s", e.one.said, e.two.said)
+		}
+	})
+	sub := func(name string, f func(e election)) {
+		t.Run(name, func(t *testing.T) {
+			e := e
+			e.T = t
+			f(e)
+		})
+	}
+	sub("a killed leader costs no event and no interval", killed)
+	sub("who steps down in order leaves nothing twice", steppedDown)
+	sub("a compacted etcd costs no event and doubles no new one", compacted)
+}
+
+// killed kills the leader while events go on. What it had spooled and not sent
+// comes when it is back.
+func killed(e election) {
+	happen(e.T, e.c, 0, 40)
+	e.come(0, 40)
+	last := e.reports(e.one, e.reports(e.one, 0)) // how far it has come is on the lease by then
+	happen(e.T, e.c, 40, 80)
+	e.one.kill()
+	happen(e.T, e.c, 80, 120)
+	e.leads(e.two)
+	e.one.start()
+	doubled := e.come(0, 120)
+	e.reports(e.two, last+int64(5*every/time.Millisecond))
+	e.Logf("120 events, %d of them twice, under one ID", doubled)
+	e.judge(0, 1)
+}
+
+// steppedDown stops the leader in order; it gives the lease back with all it knows.
+func steppedDown(e election) {
+	last := e.reports(e.two, 0)
+	happen(e.T, e.c, 120, 160)
+	e.two.stop()
+	happen(e.T, e.c, 160, 200)
+	e.leads(e.one)
+	e.two.start()
+	e.reports(e.one, last+int64(3*every/time.Millisecond))
+	if n := e.come(120, 200); n > 0 {
+		e.Errorf("%d of 80 events came twice", n)
+	}
+	e.judge(last, 0)
+}
+
+// compacted has nobody lead while events come and go and etcd forgets all that
+// was: the place that the leaders know is answered with 410.
+func compacted(e election) {
+	last := e.reports(e.one, 0)
+	e.two.stop()
+	e.one.stop()
+	happen(e.T, e.c, 200, 280)
+	e.compact()
+	happen(e.T, e.c, 280, 300)
+	e.two.start()
+	e.leads(e.two)
+	e.reports(e.two, last)
+	if n := e.come(200, 300); n > 0 {
+		e.Errorf("%d of 100 events came twice", n)
+	}
+	r, err := e.two.status()
+	if err != nil {
+		e.Fatal(err)
+	}
+	if r.Events == nil || r.Events.Relists != 1 || r.Events.Lost != 0 || r.Events.Error != "" {
+		e.Errorf("the events: %+v; want one list, for which there was no other reason than the 410, and nothing wrong with it", r.Events)
+	}
+	again := 0
+	for i := range 200 {
+		n := e.one.count(i) + e.two.count(i)
+		again += n - 1
+		if n > 2 {
+			e.Errorf("event %d of before came %d times", i, n)
+		}
+	}
+	e.Logf("of 200 events from before, %d were sent by both: one knows of them, and all two knows is the time of the newest", again)
+	e.judge(last, 0)
+	e.one.start() // for who cleans up
+}
+
+// compact makes etcd forget every revision but the present one, and asks the
+// API server for an older one, to be sure.
+func (e election) compact() {
+	e.Helper()
+	place, err := e.c.Kubectl(e.Context(), "", "-n", "default", "get", "lease", "causeway", "-o", `jsonpath={.metadata.annotations.causeway\.dev/events}`)
+	if err != nil {
+		e.Fatal(err)
+	}
+	_, version, _ := strings.Cut(place, " ")
+	list, err := e.c.Kubectl(e.Context(), "", "get", "--raw", "/api/v1/events?limit=1")
+	if err != nil {
+		e.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(list, `"resourceVersion":"`)
+	now, _, _ := strings.Cut(rest, `"`)
+	revision, err := strconv.Atoi(now)
+	if err != nil {
+		e.Fatalf("%v in %.300s", err, list)
+	}
+	body := fmt.Sprintf(`{"revision": "%d", "physical": true}`, revision)
+	resp, err := http.Post(fmt.Sprintf("http://127.0.0.1:%d/v3/kv/compaction", e.c.etcdPort), "application/json", strings.NewReader(body))
+	if err != nil {
+		e.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(resp.Body); resp.StatusCode != http.StatusOK {
+		e.Fatalf("compaction: %s: %s", resp.Status, text)
+	}
+	out, err := e.c.Kubectl(e.Context(), "", "get", "--raw", "/api/v1/events?watch=true&timeoutSeconds=1&resourceVersion="+version)
+	if all := fmt.Sprint(out, err); !strings.Contains(all, `"code":410`) {
+		e.Fatalf("the place %q is still known: %.500s", version, all)
+	}
 }
