@@ -7,15 +7,24 @@ import (
 )
 
 // convert fills Prev and Delta, or Since, from the last reading, which it replaces.
-// It returns false for a sample that is not newer than the one before, or of the
-// same second: Datadog keeps one point a second, so of two increases it would
-// keep the later one. The next sample carries both.
+// It returns false for a sample that is not newer than the one before.
+//
+// A second sample of the same second is moved to the next one: Datadog keeps one
+// point a second, so of two increases it would keep the later. A third one is left
+// out, so that no time runs ahead by more than a second; the next carries both.
 func (h *Hub) convert(known *seed, s *signal.Sample, st *Stats) bool {
 	last := *known
-	if last.time != 0 && s.Time/1000 <= last.time/1000 {
+	read := s.Time
+	if read <= max(last.read, 0) || last.read == 0 && read <= last.time {
 		return false
 	}
-	*known = seed{time: s.Time, start: s.Start, value: s.Value, hist: s.Hist}
+	if s.Time/1000 <= last.time/1000 {
+		s.Time = (last.time/1000 + 1) * 1000
+		if s.Time-read > 1000 {
+			return false
+		}
+	}
+	*known = seed{time: s.Time, read: read, start: s.Start, value: s.Value, hist: s.Hist}
 	if last.time == 0 {
 		if s.Start >= h.born { // it began while we watched: all of it is new
 			s.Prev, s.Delta = s.Start, s.Value

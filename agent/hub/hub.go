@@ -25,7 +25,7 @@
 //     total too: short-lived containers lose nothing.
 //  3. The increases of a series add up to its total over restarts of the agent,
 //     because Seed reads the last totals back from the spool's newest frames.
-//  4. A sample that is not of a later second than the one before it, of a counter or a
+//  4. A sample that is not newer than the one before it, of a counter or a
 //     running distribution, is dropped and counted: it would count twice.
 //  5. Every item has a fate in Stats, and the equation there holds.
 //  6. What is on the disk, in a tap or at a vendor has been redacted.
@@ -89,7 +89,7 @@ type Stats struct {
 	Sampled  atomic.Int64 // lines left out by a rule to sample
 	Limited  atomic.Int64 // lines left out by a rule to limit
 	Skipped  atomic.Int64 // lines of streams that nobody wants: LabelSkip
-	Repeated atomic.Int64 // samples of counters not of a later second than the one before
+	Repeated atomic.Int64 // samples of counters not newer than the one before, or a third one of a second
 	Folded   atomic.Int64 // samples that went into the one sample of an overflow
 	Failed   atomic.Int64 // items the spool did not take: the agent was stopping
 
@@ -163,6 +163,7 @@ type entry struct {
 // seed is the last reading of a counter or running distribution.
 type seed struct {
 	time, start int64
+	read        int64 // when it was read, if that is known; time may have been moved behind it
 	value       float64
 	hist        *signal.Hist
 }

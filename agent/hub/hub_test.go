@@ -101,8 +101,11 @@ func TestCountersGetTheirIncrease(t *testing.T) {
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010000")
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000009000")
 	f("c counter s 8 +3 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010000", "c counter s 8 @1700000020000")
-	// Of the same second: left out, and the next one counts from the last one that was not.
-	f("c counter s 8 +3 since 1700000010000 @1700000020000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010999", "c counter s 8 @1700000020000")
+	// Of the same second: moved to the next one, but not by more than a second.
+	f("c counter s 6 +1 since 1700000010000 @1700000011000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010999")
+	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 8 @1700000010999")
+	f("c counter s 9 +3 since 1700000011000 @1700000012000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 9 @1700000011200")
+	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 6 @1700000010500")
 	// Others are not touched.
 	f("g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000")
 	f("d delta s 5 @1700000010000 from 1", "d delta s 5 @1700000010000 from 1")
