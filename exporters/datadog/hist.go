@@ -26,9 +26,14 @@ func (w *writer) hist(h *signal.Hist, ms int64) {
 	}
 	w.stat(".avg", gaugeType, 0, h.Sum/float64(h.Count))
 	if h.Exponential || len(h.Bounds) > 0 && len(h.Counts) == len(h.Bounds)+1 {
-		w.stat(".median", gaugeType, 0, h.Quantile(0.5))
-		w.stat(".95percentile", gaugeType, 0, h.Quantile(0.95))
-		w.stat(".99percentile", gaugeType, 0, h.Quantile(0.99))
+		for _, e := range [...]struct {
+			q    float64
+			name string
+		}{{0.5, ".median"}, {0.95, ".95percentile"}, {0.99, ".99percentile"}} {
+			if !ready(h, e.q) { // one series has one value: who made the quantile saw the values
+				w.stat(e.name, gaugeType, 0, h.Quantile(e.q))
+			}
+		}
 	}
 	for _, q := range h.Quantiles {
 		if !(q.Q >= 0 && q.Q <= 1) {
@@ -43,6 +48,16 @@ func (w *writer) hist(h *signal.Hist, ms int64) {
 		name := strconv.AppendFloat(append(room[:0], '.'), math.Round(q.Q*1e8)/1e6, 'f', -1, 64)
 		w.stat(view(append(name, "percentile"...)), gaugeType, 0, q.Value)
 	}
+}
+
+// ready reports whether h comes with quantile q ready-made.
+func ready(h *signal.Hist, q float64) bool {
+	for _, r := range h.Quantiles {
+		if math.Abs(r.Q-q) < 1e-9 && fine(r.Value) {
+			return true
+		}
+	}
+	return false
 }
 
 func (w *writer) stat(suffix string, typ byte, ms int64, v float64) {

@@ -109,7 +109,7 @@ func (h *histogram) take(percentiles []float64) *signal.Hist {
 		Exponential: true, Scale: scale, Zero: h.zero, ZeroWidth: h.zeroWidth, Pos: h.pos.take(), Neg: h.neg.take(),
 	}
 	for _, p := range percentiles {
-		out.Quantiles = append(out.Quantiles, signal.Quantile{Q: p / 100, Value: quantile(out, p/100)})
+		out.Quantiles = append(out.Quantiles, signal.Quantile{Q: p / 100, Value: out.Quantile(p / 100)})
 	}
 	*h = histogram{pos: h.pos, neg: h.neg}
 	return out
@@ -135,33 +135,6 @@ func (b *buckets) take() signal.Buckets {
 	}
 	clear(b.counts)
 	return out
-}
-
-// quantile returns the middle of the bucket that holds rank q, kept within the
-// least and the greatest value.
-func quantile(h *signal.Hist, q float64) float64 {
-	rank := uint64(q * float64(h.Count-1))
-	middle := func(b *signal.Buckets, i int) float64 {
-		lower := math.Exp2(float64(int(b.Offset)+i) / (1 << scale))
-		upper := math.Exp2(float64(int(b.Offset)+i+1) / (1 << scale))
-		return (lower + upper) / 2
-	}
-	within := func(v float64) float64 { return min(max(v, h.Min), h.Max) }
-	seen := uint64(0)
-	for i := len(h.Neg.Counts) - 1; i >= 0; i-- {
-		if seen += h.Neg.Counts[i]; seen > rank {
-			return within(-middle(&h.Neg, i))
-		}
-	}
-	if seen += h.Zero; seen > rank {
-		return within(0)
-	}
-	for i, n := range h.Pos.Counts {
-		if seen += n; seen > rank {
-			return within(middle(&h.Pos, i))
-		}
-	}
-	return h.Max
 }
 
 // maxMembers is how many hashes a set keeps before it begins to sample them:

@@ -283,7 +283,7 @@ func TestQuantilesAreWithinOnePercent(t *testing.T) {
 			t.Errorf("%s: %d of %d values in buckets", name, total, h.Count)
 		}
 		for _, q := range h.Quantiles {
-			want := all[int(q.Q*float64(len(all)-1))]
+			want := all[int(math.Ceil(q.Q*float64(len(all))))-1]
 			if math.Abs(q.Value-want) > 0.01*math.Abs(want) {
 				t.Errorf("%s: p%v is %v, want %v", name, q.Q*100, q.Value, want)
 			}
