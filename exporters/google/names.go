@@ -149,6 +149,9 @@ func (r resource) said(key string, id *identity) bool {
 // ofCluster reports whether a metric is about an object of the cluster rather
 // than about the node that it was read on: deployments, services and so on.
 func ofCluster(name string) bool {
+	if rest, ok := strings.CutPrefix(name, "kube_"); ok { // kube-state-metrics' families
+		return !strings.HasPrefix(rest, "pod_") && !strings.HasPrefix(rest, "node_")
+	}
 	rest, ok := strings.CutPrefix(name, "k8s.")
 	return ok && !strings.HasPrefix(rest, "node.") && !strings.HasPrefix(rest, "pod.") && !strings.HasPrefix(rest, "container.") &&
 		!strings.HasPrefix(rest, "kubelet.") && !strings.HasPrefix(rest, "volume.")
