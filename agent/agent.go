@@ -139,6 +139,12 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready(cfg)
 	}
+	late := time.AfterFunc(settled, func() {
+		if err := trim(); err != nil {
+			a.log.Debug("the start's memory stays", "error", err)
+		}
+	})
+	defer late.Stop()
 	a.watch(ctx) // until ctx ends
 
 	a.log.Info("stopping", "drain", a.config().Agent.Drain.String())
@@ -194,6 +200,9 @@ func (a *Agent) open(cfg *config.Config) (err error) {
 	}
 	return nil
 }
+
+// settled is how long after a start everything has run once.
+const settled = 5 * time.Second
 
 // seedBytes is how much of the metric spool's end is read at a start. 8 MiB hold
 // about half a million samples: a quarter of an hour of a busy node.
