@@ -189,6 +189,7 @@ func (l *listener) read(ctx context.Context, t *table) error {
 		}
 	}()
 	r := newReceiver()
+	defer r.release()
 	// A Unix socket holds as few as ten datagrams (net.unix.max_dgram_qlen), and
 	// its senders wait meanwhile.
 	pause := time.Duration(0)

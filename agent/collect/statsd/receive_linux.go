@@ -20,6 +20,7 @@ type receiver struct {
 	iovs [batchPackets]unix.Iovec
 	bufs []byte
 	fds  [2]unix.PollFd
+	heap bool // bufs is Go's
 }
 
 // socket is a datagram socket outside of the runtime's poller. The poller wakes
@@ -64,8 +65,15 @@ func (s *socket) close() {
 	unix.Close(s.wake)
 }
 
+// newReceiver returns a receiver with room for a batch of the largest datagrams.
+// The room is four megabytes of which a few pages are used, so it does not lie in
+// Go's heap, where it would let the garbage grow by as much again.
 func newReceiver() *receiver {
-	r := &receiver{bufs: make([]byte, batchPackets*packetSize)}
+	r := &receiver{}
+	var err error
+	if r.bufs, err = unix.Mmap(-1, 0, batchPackets*packetSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE); err != nil {
+		r.bufs, r.heap = make([]byte, batchPackets*packetSize), true
+	}
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.bufs[i*packetSize]
 		r.iovs[i].SetLen(packetSize)
@@ -73,6 +81,14 @@ func newReceiver() *receiver {
 		r.msgs[i].hdr.SetIovlen(1)
 	}
 	return r
+}
+
+// release gives the room back; nothing that packet returned may be used any more.
+func (r *receiver) release() {
+	if !r.heap {
+		_ = unix.Munmap(r.bufs)
+	}
+	r.bufs = nil
 }
 
 // wait reads datagrams, waiting for the first one. It returns none once s is

@@ -40,6 +40,8 @@ func (s *socket) close() { s.conn.Close() }
 
 func newReceiver() *receiver { return &receiver{buf: make([]byte, packetSize)} }
 
+func (r *receiver) release() { r.buf = nil }
+
 func (r *receiver) try(fd uintptr) bool {
 	n, _, err := syscall.Recvfrom(int(fd), r.buf, 0)
 	if err == syscall.EAGAIN {
