@@ -95,7 +95,7 @@ func (b *batcher) take(time int64, stream signal.Stream, l *line) error {
 	if cut := len(body) - int(b.s.conf.MaxLine); cut > 0 {
 		st.Cut.Add(1)
 		body = body[:len(body)-cut]
-		l.attrs = signal.AppendLabel(l.attrs, LabelCut, strconv.Itoa(cut))
+		l.attrs = signal.AppendLabel(l.attrs, signal.LabelLogCut, strconv.Itoa(cut))
 	}
 	if !utf8.Valid(body) {
 		st.Repaired.Add(1)

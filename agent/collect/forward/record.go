@@ -12,10 +12,6 @@ import (
 // LabelTag holds the tag that records were sent with.
 const LabelTag = "fluent.tag"
 
-// LabelCut is on a line that was longer than max_line, as on the lines of files:
-// how many bytes it lacks.
-const LabelCut = "log.cut"
-
 // Bounds of a line's own labels, as package logline has them.
 const (
 	maxPairs = 32

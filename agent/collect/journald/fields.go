@@ -14,7 +14,6 @@ import (
 const (
 	LabelUnit      = "systemd.unit"
 	LabelMessageID = "journald.message_id"
-	LabelCut       = "log.cut" // as on the lines of files: how many bytes a line lacks, at least 1
 )
 
 // fields of an entry that are asked for; man systemd.journal-fields, and
@@ -137,7 +136,7 @@ func (f *fields) attrs(dst []byte, cut int) []byte {
 	add("code.line.number", f.codeLine)
 	add(LabelMessageID, f.mid)
 	if cut > 0 {
-		dst = signal.AppendLabel(dst, LabelCut, strconv.Itoa(cut))
+		dst = signal.AppendLabel(dst, signal.LabelLogCut, strconv.Itoa(cut))
 	}
 	add("process.pid", pid)
 	if facility != "" {

@@ -452,8 +452,8 @@ func TestALongMessageIsCut(t *testing.T) {
 	}
 	for _, b := range w.spool.batches {
 		for l := range b.LinesIn(0, b.Len()) {
-			if len(l.Text) > 1<<10 || (len(l.Text) == 1<<10) != (signal.Lookup(string(l.Attrs), LabelCut) != "") {
-				t.Errorf("a line of %d bytes, cut %q", len(l.Text), signal.Lookup(string(l.Attrs), LabelCut))
+			if len(l.Text) > 1<<10 || (len(l.Text) == 1<<10) != (signal.Lookup(string(l.Attrs), signal.LabelLogCut) != "") {
+				t.Errorf("a line of %d bytes, cut %q", len(l.Text), signal.Lookup(string(l.Attrs), signal.LabelLogCut))
 			}
 		}
 	}

@@ -28,10 +28,6 @@ const (
 // source.address.
 const LabelAddress = "source.address"
 
-// LabelCut is on a line whose message was longer than max_message, as on the
-// lines of files: how many bytes it lacks.
-const LabelCut = "log.cut"
-
 // origin tells streams apart.
 type origin struct {
 	addr netip.Addr // none for Unix sockets
@@ -82,7 +78,7 @@ func (b *batcher) take(p *logline.Parser, msg []byte, cut int, from netip.Addr, 
 	st.Bytes.Add(int64(len(msg)))
 	var attrs []byte
 	if cut > 0 {
-		attrs = signal.AppendLabel(nil, LabelCut, strconv.Itoa(cut))
+		attrs = signal.AppendLabel(nil, signal.LabelLogCut, strconv.Itoa(cut))
 	}
 	rec, body, attrs, ok := p.ParseSyslog(msg, now, attrs)
 	body = bytes.TrimRight(body, "\r\n\x00")
