@@ -3,8 +3,10 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -65,6 +67,7 @@ func TestNode(t *testing.T) {
 	t.Run("the kubelet tells all there is", func(t *testing.T) { kubeletTellsAll(t, c, a) })
 	t.Run("kubelet and cAdvisor say the same", func(t *testing.T) { sameFromBoth(t, c, a) })
 	t.Run("each rule is needed", func(t *testing.T) { eachRuleIsNeeded(t, c, a) })
+	t.Run("vendors get all of it", func(t *testing.T) { vendorsGetAll(t, c, a) })
 	t.Run("in a pod", func(t *testing.T) { agentInPod(t, c, a) })
 }
 
@@ -177,13 +180,16 @@ func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
 	}
 }
 
-// agentInPod runs the agent as a DaemonSet does, and looks into its embedded
+// agentInPod installs the agent as `causeway kubernetes manifest` prints it, and looks into its embedded
 // store for what it has gathered of all layers.
 func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	if err := c.Import(t.Context(), Image{Name: "registry.local/causeway:test", Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, c, agentManifest)
+	if _, err := os.Stat(nodeData); errors.Is(err, os.ErrNotExist) {
+		c.undo = append(c.undo, func() { os.RemoveAll(nodeData) }) // what another cluster left would be taken for this one's
+	}
+	apply(t, c, a.manifest(t, podConfig, "--image=registry.local/causeway:test", "--host-root=false")) // / is no shared mount on every machine of a developer
 	wants(t, c, "1", "-n", "causeway", "get", "daemonset", "causeway", "-o", "jsonpath={.status.numberReady}")
 	store := a.store(t, c)
 	has := func(what, query string, wants ...string) {
@@ -205,15 +211,15 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	has("layer 1", `SELECT last(usage_idle) FROM cpu WHERE host = 'node-1' AND cluster = 'test'`, `"last"`)
 	has("layer 2, containers", `SELECT last(memory_working_set_bytes) FROM kubernetes_pod_container WHERE container_image = 'registry.local/workload' AND `+web, `"last"`)
 	has("layer 2, throttling", `SELECT last(cpu_throttling_throttled_periods) FROM kubernetes_pod_container WHERE `+web, `"last"`)
-	has("layer 2, volumes", `SELECT last(value) FROM "k8s.volume.usage" WHERE "k8s.volume.name" = 'scratch' AND `+web, `"last"`)
-	has("layer 2, restarts", `SELECT last(value) FROM "k8s.container.restart.count" WHERE pod_name = 'crash' AND value > 0`, `"last"`)
-	has("layer 2, what ended a container", `SELECT last(value) FROM "k8s.container.status.last_terminated" WHERE pod_name = 'hungry' GROUP BY *`, "OOMKilled")
-	has("layer 4, from the leader", `SELECT last(value) FROM kube_deployment_status_replicas_available WHERE deployment_name = 'web'`, `,2]`)
+	has("layer 2, volumes", `SELECT last(used_bytes) FROM kubernetes_pod_volume WHERE volume_name = 'scratch' AND `+web, `"last"`)
+	has("layer 2, restarts", `SELECT last(restarts_total) FROM kubernetes_pod_container WHERE pod_name = 'crash' AND restarts_total > 0`, `"last"`)
+	has("layer 2, what ended a container", `SELECT last(last_terminated) FROM kubernetes_pod_container_reason WHERE pod_name = 'hungry' GROUP BY *`, "OOMKilled")
+	has("layer 4, from the leader", `SELECT last(replicas_available) FROM kubernetes_deployment WHERE deployment_name = 'web'`, `,2]`)
 	has("layer 4, of this node's pods", `SELECT last(value) FROM kube_pod_status_phase WHERE pod_name = 'host' GROUP BY *`, "Running")
-	has("logs", `SELECT count(message) FROM syslog WHERE namespace = 'demo' AND "k8s.workload.kind" = 'Deployment' AND "k8s.workload.name" = 'web'`, `"count"`)
+	has("logs", `SELECT count(message) FROM syslog WHERE namespace = 'demo' AND workload_kind = 'Deployment' AND workload_name = 'web'`, `"count"`)
 	has("the log of a pod that crashes", `SELECT message FROM syslog WHERE pod_name = 'crash' LIMIT 1`, "line 1")
 	has("errors", `SELECT message FROM syslog WHERE stream = 'stderr' LIMIT 1`, "something is wrong")
-	has("events of a pod that crashes", `SELECT title FROM events WHERE pod_name = 'crash' AND "k8s.event.reason" = 'BackOff'`, "BackOff")
+	has("events of a pod that crashes", `SELECT title FROM events WHERE pod_name = 'crash' AND reason = 'BackOff'`, "BackOff")
 
 	kubectl := func(args ...string) {
 		t.Helper()
@@ -222,109 +228,25 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 		}
 	}
 	kubectl("scale", "deployment", "web", "--replicas=3")
-	has("a Deployment that scales", `SELECT last(value) FROM kube_deployment_status_replicas_available WHERE deployment_name = 'web'`, `,3]`)
+	has("a Deployment that scales", `SELECT last(replicas_available) FROM kubernetes_deployment WHERE deployment_name = 'web'`, `,3]`)
 	kubectl("set", "env", "deployment/web", "ROLLED=yes")
-	has("a Deployment that rolls", `SELECT title, text FROM events WHERE "k8s.event.reason" = 'ScalingReplicaSet'`, "Scaled down replica set")
+	has("a Deployment that rolls", `SELECT title, text FROM events WHERE reason = 'ScalingReplicaSet'`, "Scaled down replica set")
 	kubectl("delete", "pod", "host", "--wait=false")
-	has("a pod that is deleted", `SELECT title FROM events WHERE pod_name = 'host' AND "k8s.event.reason" = 'Killing'`, "Killing")
+	has("a pod that is deleted", `SELECT title FROM events WHERE pod_name = 'host' AND reason = 'Killing'`, "Killing")
 	has("and what it said before it ended", `SELECT last(message) FROM syslog WHERE pod_name = 'host'`, "line")
 }
 
-// agentManifest is the agent on each node, alone: it elects its leader among
-// itself.
-const agentManifest = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: causeway}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: causeway, namespace: causeway}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRole
-metadata: {name: causeway}
-rules:
-- {apiGroups: [""], resources: [nodes/metrics, nodes/stats, nodes/pods], verbs: [get]}
-- apiGroups: [""]
-  resources: [nodes, pods, namespaces, services, events, persistentvolumes, persistentvolumeclaims, replicationcontrollers, resourcequotas, limitranges, serviceaccounts, configmaps]
-  verbs: [get, list, watch]
-- {apiGroups: [apps], resources: [deployments, replicasets, daemonsets, statefulsets], verbs: [list, watch]}
-- {apiGroups: [batch], resources: [jobs, cronjobs], verbs: [list, watch]}
-- {apiGroups: [autoscaling], resources: [horizontalpodautoscalers], verbs: [list, watch]}
-- {apiGroups: [policy], resources: [poddisruptionbudgets], verbs: [list, watch]}
-- {apiGroups: [networking.k8s.io], resources: [ingresses], verbs: [list, watch]}
-- {apiGroups: [storage.k8s.io], resources: [storageclasses], verbs: [list, watch]}
-- {apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch]}
-- {apiGroups: [events.k8s.io], resources: [events], verbs: [list, watch]}
-- {nonResourceURLs: [/metrics, /livez, /readyz], verbs: [get]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: causeway}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: causeway}
-subjects: [{kind: ServiceAccount, name: causeway, namespace: causeway}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: causeway, namespace: causeway}
-rules:
-- {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
-- {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [causeway], verbs: [get, update]}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: causeway, namespace: causeway}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: causeway}
-subjects: [{kind: ServiceAccount, name: causeway, namespace: causeway}]
----
-apiVersion: v1
-kind: ConfigMap
-metadata: {name: causeway, namespace: causeway}
-data:
-  agent.yaml: |
-    version: 1
-    active: [local]
-    agent: {cluster: test, data_dir: /data}
-    collect:
-      host: {root: /host}
-      containers: {provider: kubelet}
-      statsd: {enabled: "false"}
-      kubernetes: {interval: 5s}
-    destinations:
-      local: {type: influxdb, embedded: true, listen: 127.0.0.1:8086, database: causeway}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: causeway, namespace: causeway}
-spec:
-  selector: {matchLabels: {app: causeway}}
-  template:
-    metadata: {labels: {app: causeway}}
-    spec:
-      serviceAccountName: causeway
-      containers:
-      - name: agent
-        image: registry.local/causeway:test
-        imagePullPolicy: IfNotPresent
-        args: [run, -c, /etc/causeway/agent.yaml]
-        env:
-        - {name: NODE_NAME, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}
-        - {name: NODE_IP, valueFrom: {fieldRef: {fieldPath: status.hostIP}}}
-        - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
-        - {name: POD_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
-        securityContext: {allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {drop: [ALL]}}
-        resources: {requests: {cpu: 50m, memory: 64Mi}, limits: {memory: 256Mi}}
-        volumeMounts:
-        - {name: config, mountPath: /etc/causeway}
-        - {name: data, mountPath: /data}
-        - {name: tmp, mountPath: /tmp}
-        - {name: logs, mountPath: /var/log/pods, readOnly: true}
-        - {name: host, mountPath: /host, readOnly: true}
-      volumes:
-      - {name: config, configMap: {name: causeway}}
-      - {name: data, emptyDir: {}}
-      - {name: tmp, emptyDir: {}}
-      - {name: logs, hostPath: {path: /var/log/pods}}
-      - {name: host, hostPath: {path: /}}
+// nodeData is where an agent of the rendered DaemonSet keeps its data.
+const nodeData = "/var/lib/causeway"
+
+// podConfig is agent.yaml of the agent in a pod: all that is on by default, and a
+// store to look into.
+const podConfig = `
+version: 1
+active: [local]
+agent: {cluster: test}
+collect:
+  kubernetes: {interval: 5s}
+destinations:
+  local: {type: influxdb, embedded: true, listen: 127.0.0.1:8086, database: causeway}
 `
