@@ -271,7 +271,8 @@ func (f found) has(name string, labels ...string) (float64, error) {
 func (f found) of(prefix, pod string) map[string]float64 {
 	m := map[string]float64{}
 	for d, v := range f {
-		if strings.HasPrefix(d.Name, prefix) && strings.HasPrefix(signal.Lookup(d.Labels, signal.LabelPod), pod) && signal.Lookup(d.Labels, signal.LabelNamespace) == "demo" {
+		if strings.HasPrefix(d.Name, prefix) && strings.HasPrefix(signal.Lookup(d.Labels, signal.LabelPod), pod) &&
+			signal.Lookup(d.Labels, signal.LabelNamespace) == "demo" {
 			b := &signal.Batch{Kind: signal.Metric}
 			b.Add(signal.Sample{Series: signal.Intern(d)})
 			text, _, _ := strings.Cut(signal.Format(b), "} ")

@@ -115,7 +115,8 @@ func sameFromBoth(t *testing.T, c *Cluster, a *agent) {
 	for _, provider := range []string{"kubelet", "cadvisor"} {
 		of := func(f found) map[string]float64 {
 			m := f.of("container.", "web-")
-			maps.DeleteFunc(m, func(series string, _ float64) bool { return strings.HasPrefix(series, "container.filesystem.") }) // the kubelet asks the runtime for those
+			// The kubelet asks the runtime for these.
+			maps.DeleteFunc(m, func(series string, _ float64) bool { return strings.HasPrefix(series, "container.filesystem.") })
 			return m
 		}
 		said[provider] = of(a.until(t, provider, a.containers(provider, token), func(f found) error {
@@ -156,7 +157,9 @@ func sameFromBoth(t *testing.T, c *Cluster, a *agent) {
 // what the others give is still there.
 func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
 	rules := []string{"nodes/metrics", "nodes/stats", "nodes/pods"}
-	gives := map[string]string{"nodes/metrics": "container.cpu.throttling.throttled_time", "nodes/stats": "k8s.pod.filesystem.usage", "nodes/pods": "k8s.container.restart.count"}
+	gives := map[string]string{
+		"nodes/metrics": "container.cpu.throttling.throttled_time", "nodes/stats": "k8s.pod.filesystem.usage", "nodes/pods": "k8s.container.restart.count",
+	}
 	for i, missing := range rules {
 		rest := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return r == missing })
 		conf := a.containers("kubelet", account(t, c, fmt.Sprint("without-", i), rest...))
@@ -183,7 +186,8 @@ func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
 // agentInPod installs the agent as `causeway kubernetes manifest` prints it, and looks into its embedded
 // store for what it has gathered of all layers.
 func agentInPod(t *testing.T, c *Cluster, a *agent) {
-	if err := c.Import(t.Context(), Image{Name: "registry.local/causeway:test", Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}); err != nil {
+	img := Image{Name: "registry.local/causeway:test", Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}
+	if err := c.Import(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(nodeData); errors.Is(err, os.ErrNotExist) {
@@ -209,7 +213,8 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	}
 	const web = `namespace = 'demo' AND workload_kind = 'Deployment' AND workload_name = 'web'`
 	has("layer 1", `SELECT last(usage_idle) FROM cpu WHERE host = 'node-1' AND cluster = 'test'`, `"last"`)
-	has("layer 2, containers", `SELECT last(memory_working_set_bytes) FROM kubernetes_pod_container WHERE container_image = 'registry.local/workload' AND `+web, `"last"`)
+	has("layer 2, containers",
+		`SELECT last(memory_working_set_bytes) FROM kubernetes_pod_container WHERE container_image = 'registry.local/workload' AND `+web, `"last"`)
 	has("layer 2, throttling", `SELECT last(cpu_throttling_throttled_periods) FROM kubernetes_pod_container WHERE `+web, `"last"`)
 	has("layer 2, volumes", `SELECT last(used_bytes) FROM kubernetes_pod_volume WHERE volume_name = 'scratch' AND `+web, `"last"`)
 	has("layer 2, restarts", `SELECT last(restarts_total) FROM kubernetes_pod_container WHERE pod_name = 'crash' AND restarts_total > 0`, `"last"`)

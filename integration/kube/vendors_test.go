@@ -159,7 +159,8 @@ func (v vendors) google() error {
 		have[r.GetType()+" "+r.GetLabels()["node_name"]] = true
 		have[r.GetType()+" in "+r.GetLabels()["cluster_name"]] = true
 	}
-	for _, want := range []string{"k8s_container demo crash app", "k8s_container demo hungry app", "k8s_pod demo host ", "k8s_node node-1", "k8s_cluster in test"} {
+	for _, want := range []string{"k8s_container demo crash app", "k8s_container demo hungry app",
+		"k8s_pod demo host ", "k8s_node node-1", "k8s_cluster in test"} {
 		if !have[want] {
 			return fmt.Errorf("no point of %s among %v", want, have)
 		}
@@ -167,7 +168,8 @@ func (v vendors) google() error {
 	lines := 0
 	for _, e := range v.gcp.Entries() {
 		r := e.GetResource()
-		if r.GetType() == "k8s_container" && r.GetLabels()["namespace_name"] == "demo" && r.GetLabels()["container_name"] == "app" && r.GetLabels()["cluster_name"] == "test" {
+		if r.GetType() == "k8s_container" && r.GetLabels()["namespace_name"] == "demo" &&
+			r.GetLabels()["container_name"] == "app" && r.GetLabels()["cluster_name"] == "test" {
 			lines++
 		}
 	}
