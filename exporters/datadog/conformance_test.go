@@ -40,6 +40,21 @@ func TestConformance(t *testing.T) {
 	run("series zstd", "zstd", Metrics, nil)
 	run("series gzip", "gzip", Metrics, nil)
 	run("series deflate", "deflate", Metrics, nil)
+	run("points and series", "gzip", func(name string, c Config, hc *http.Client) exporters.Exporter {
+		c.Distributions = "points"
+		return Metrics(name, c, hc)
+	}, func(kind signal.Kind, first, n int) *signal.Batch {
+		b := exporttest.Batch(kind, first, n)
+		for i := range b.Samples { // in runs of ten
+			if s := &b.Samples[i]; i/10%2 == 0 {
+				d := s.Series.Desc()
+				d.Name, d.Type = "exporttest.took", signal.Dist
+				s.Series, s.Start = signal.Intern(d), s.Time-1000
+				s.Hist = &signal.Hist{Count: 3, Sum: 3, Min: 1, Max: 1, Exponential: true, Scale: 6, Pos: signal.Buckets{Offset: -1, Counts: []uint64{3}}}
+			}
+		}
+		return b
+	})
 	run("logs zstd", "zstd", Logs, nil)
 	run("logs deflate", "deflate", Logs, nil)
 	run("events", "zstd", Events, nil)

@@ -80,6 +80,11 @@ type Config struct {
 	// Names says what metrics are called: native, as Datadog's agent has them,
 	// or otel, as they are.
 	Names string `yaml:"names"`
+	// Distributions says how timers and distributions go out: series (.count,
+	// .avg, .95percentile …) or points, the values themselves, of which Datadog
+	// makes percentiles over any tags. A request that comes twice counts them
+	// twice. Points are packed by deflate, whatever compression says.
+	Distributions string `yaml:"distributions"`
 	// Compression of requests: zstd, gzip or deflate. Logs are sent with gzip
 	// where it says zstd, which the logs API does not document; events with none.
 	Compression string `yaml:"compression"`
@@ -98,7 +103,7 @@ type Config struct {
 
 // Default returns a configuration that lacks the key only.
 func Default() Config {
-	return Config{Site: "datadoghq.com", Names: "native", Compression: "zstd", InFlight: 4, Timeout: exporters.DefaultTimeout}
+	return Config{Site: "datadoghq.com", Names: "native", Distributions: "series", Compression: "zstd", InFlight: 4, Timeout: exporters.DefaultTimeout}
 }
 
 // Check returns every complaint about c, each beginning with its key.
@@ -132,6 +137,9 @@ func (c Config) Check() error {
 	}
 	if !oneWord(c.AppKey) {
 		bad("app_key: must be one line of letters and digits")
+	}
+	if c.Distributions != "series" && c.Distributions != "points" {
+		bad("distributions: must be series or points")
 	}
 	if c.Names != "native" && c.Names != "otel" {
 		bad("names: must be native or otel")
@@ -209,6 +217,10 @@ func Metrics(name string, c Config, hc *http.Client) exporters.Exporter {
 	}
 	if c.SendLate {
 		lim.MaxAge = 0
+	}
+	if c.Distributions == "points" {
+		// The only encoding that endpoint documents; and values add up.
+		lim.Encoding, lim.Idempotent = "deflate", false
 	}
 	m := &metrics{client: newClient(name, signal.Metric, c, lim, hc), tags: tagger{open: `"`, shut: `",`, own: ownTags(c.Tags)}}
 	if c.Names == "native" {

@@ -39,6 +39,21 @@ func readFor(site string) func(r *http.Request, body []byte) ([]int, error) {
 					}
 				}
 			}
+		case "/api/v1/distribution_points":
+			if encoding != "deflate" {
+				return nil, fmt.Errorf("packed as %q", encoding)
+			}
+			list, err := in.Distributions(body)
+			if err != nil {
+				return nil, err
+			}
+			for _, v := range list {
+				for _, t := range v.Tags {
+					if text, ok := strings.CutPrefix(t, "n:"); ok {
+						add(text)
+					}
+				}
+			}
 		case "/api/v2/logs":
 			if encoding != "gzip" && encoding != "deflate" {
 				return nil, fmt.Errorf("packed as %q", encoding)

@@ -14,10 +14,21 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 	start := len(dst)
 	w := writer{dst: append(dst, `{"series":[`...), tags: &e.tags}
 	empty := len(w.dst)
+	values := lo < hi && e.valued(&b.Samples[lo])
 	for i := lo; i < hi; i++ {
 		s := &b.Samples[i]
+		if e.valued(s) != values {
+			hi = i
+			break
+		}
 		w.desc, w.time = s.Series.Desc(), s.Time
 		before := len(w.dst)
+		if values {
+			if w.points(s.Hist); len(w.dst) == before {
+				skipped++
+			}
+			continue
+		}
 		known, told := false, false
 		key, is := "", "" // of the label looked up last
 		rows := e.rows[w.desc.Name]

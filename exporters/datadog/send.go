@@ -54,6 +54,7 @@ type call struct{ method, operation, path string }
 
 var (
 	submitSeries = call{http.MethodPost, "v2.MetricsApi.SubmitMetrics", "/api/v2/series"}
+	submitPoints = call{http.MethodPost, "v1.MetricsApi.SubmitDistributionPoints", "/api/v1/distribution_points"}
 	submitLogs   = call{http.MethodPost, "v2.LogsApi.SubmitLog", "/api/v2/logs"}
 	createEvent  = call{http.MethodPost, "v1.EventsApi.CreateEvent", "/api/v1/events"}
 	submitChecks = call{http.MethodPost, "v1.ServiceChecksApi.SubmitServiceCheck", "/api/v1/check_run"}
@@ -101,6 +102,8 @@ func (c *client) address(what call) (string, error) {
 func (c *client) Send(ctx context.Context, body []byte) error {
 	what := submitSeries
 	switch {
+	case c.kind == signal.Metric && c.conf.Distributions == "points" && holdsPoints(body):
+		what = submitPoints
 	case c.kind == signal.Log:
 		what = submitLogs
 	case c.kind == signal.Event && bytes.HasPrefix(body, []byte("[")):

@@ -135,6 +135,56 @@ func (in Intake) Series(body []byte) ([]Point, error) {
 	return m.Series, nil
 }
 
+// Values is one series of a body of /api/v1/distribution_points.
+type Values struct {
+	Metric string
+	Host   string
+	Tags   []string
+	Time   int64 // Unix seconds
+	Values []float64
+}
+
+// Distributions reads a body of /api/v1/distribution_points.
+func (in Intake) Distributions(body []byte) (list []Values, err error) {
+	var m struct {
+		Series []struct {
+			Metric string               `json:"metric"`
+			Type   string               `json:"type"`
+			Host   string               `json:"host"`
+			Tags   []string             `json:"tags"`
+			Points [][2]json.RawMessage `json:"points"`
+		} `json:"series"`
+	}
+	if err := strict(body, &m); err != nil {
+		return nil, err
+	}
+	if len(body) > 5_242_880 || len(m.Series) == 0 {
+		return nil, fmt.Errorf("%d bytes, %d series", len(body), len(m.Series))
+	}
+	for _, s := range m.Series {
+		v := Values{Metric: s.Metric, Host: s.Host, Tags: s.Tags}
+		err := CheckTags(s.Tags)
+		switch {
+		case err != nil:
+		case !goodName.MatchString(s.Metric) || s.Type != "distribution" || len(s.Points) != 1:
+			err = errors.New("has no good name or type, or no point")
+		default:
+			err = errors.Join(json.Unmarshal(s.Points[0][0], &v.Time), json.Unmarshal(s.Points[0][1], &v.Values))
+		}
+		if err == nil && len(v.Values) == 0 {
+			err = errors.New("has no values")
+		}
+		if err == nil {
+			err = in.age(time.Unix(v.Time, 0), time.Hour, 10*time.Minute)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("series %s: %w", s.Metric, err)
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
 // Logs reads a body of /api/v2/logs.
 func (in Intake) Logs(body []byte) ([]map[string]any, error) {
 	var raw []json.RawMessage

@@ -44,6 +44,7 @@ type Server struct {
 
 	mu       sync.Mutex
 	series   map[string]*Series // by identity; guarded by mu, as all below
+	values   []Values
 	logs     []Log
 	events   []Event
 	checks   []Check
@@ -149,6 +150,17 @@ func (s *Server) take(r *http.Request, body []byte) error {
 		for _, p := range list {
 			s.bookLocked(p)
 		}
+	case "/api/v1/distribution_points":
+		if e := r.Header.Get("Content-Encoding"); e != "" && e != "deflate" {
+			return fmt.Errorf("Content-Encoding %q, and only deflate is documented", e) //nolint:staticcheck // a header's name
+		}
+		list, err := in.Distributions(body)
+		if err != nil {
+			return err
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.values = append(s.values, list...)
 	case "/api/v2/logs":
 		list, err := in.Logs(body)
 		if err != nil {
@@ -225,6 +237,14 @@ func (s *Server) Series(metric string) []Series {
 		return strings.Compare(a.Metric+a.Host+strings.Join(a.Tags, ","), b.Metric+b.Host+strings.Join(b.Tags, ","))
 	})
 	return list
+}
+
+// Values returns the distribution points that came, each as often as it came:
+// Datadog counts them all.
+func (s *Server) Values() []Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.values)
 }
 
 // Logs returns the logs that came, each as often as it came, in their order.

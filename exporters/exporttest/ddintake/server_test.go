@@ -39,6 +39,12 @@ func TestTheServerRefusesWhatDatadogRefuses(t *testing.T) {
 	f("a point of next hour", "/api/v2/series", "k", series("a", "x:y", now+3600), 400)
 	f("no JSON", "/api/v2/series", "k", `{`, 400)
 	f("a place that is none", "/api/v9/series", "k", `{}`, 400)
+	dist := func(values string) string {
+		return fmt.Sprintf(`{"series":[{"points":[[%d,%s]],"type":"distribution","metric":"d","tags":["x:y"],"host":"h"}]}`, now, values)
+	}
+	f("distribution points", "/api/v1/distribution_points", "k", dist("[1,1,2.5]"), 202)
+	f("without values", "/api/v1/distribution_points", "k", dist("[]"), 400)
+	f("a number for a list", "/api/v1/distribution_points", "k", dist("1"), 400)
 	f("a log", "/api/v2/logs", "k", fmt.Sprintf(`[{"message":"m","timestamp":%d}]`, now*1000), 202)
 	f("a log of yesterday", "/api/v2/logs", "k", fmt.Sprintf(`[{"message":"m","timestamp":%d}]`, (now-86400)*1000), 400)
 	f("an event", "/api/v1/events", "k", fmt.Sprintf(`{"title":"t","text":"x","date_happened":%d,"alert_type":"info","tags":[]}`, now), 202)
@@ -46,7 +52,10 @@ func TestTheServerRefusesWhatDatadogRefuses(t *testing.T) {
 	if a, b, c, d := len(s.Series("a.b")), len(s.Logs()), len(s.Events()), len(s.Checks()); a != 1 || b != 1 || c != 1 || d != 1 {
 		t.Errorf("books hold %d series, %d logs, %d events, %d checks", a, b, c, d)
 	}
-	if n := len(s.Refused()); n != 7 {
+	if v := s.Values(); len(v) != 1 || len(v[0].Values) != 3 || v[0].Values[2] != 2.5 {
+		t.Errorf("distribution points: %+v", v)
+	}
+	if n := len(s.Refused()); n != 9 {
 		t.Errorf("%d bodies booked as refused: %q", n, s.Refused())
 	}
 }
