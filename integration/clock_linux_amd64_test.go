@@ -114,7 +114,9 @@ func TestClockThatStepsByAnHourLosesNothing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(51, 1))
 	n, v := node(t), NewVendor(t)
 	n.Configure(n.Text(Plan{Active: []string{"a"}, Destinations: []string{Influx("a", v.URL, "")}, Host: time.Second}))
+	first := watching(n, "a")
 	l := newLoad(t, n.Logs, 10, rng)
+	l.writers = append(l.writers, first)
 	audit := Audit(n)
 	stepped := 0
 	for range either(4, 40) {
