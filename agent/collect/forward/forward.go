@@ -48,8 +48,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -74,11 +72,7 @@ type Config struct {
 }
 
 // TLS names PEM files.
-type TLS struct {
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	ClientCA string `yaml:"client_ca"` // senders must show a certificate that one of these has signed; empty: anybody may send
-}
+type TLS = collect.ServerTLS
 
 // Default listens nowhere.
 func Default() Config { return Config{MaxChunk: 16 << 20, MaxLine: 1 << 20} }
@@ -90,17 +84,8 @@ func (c Config) Enabled() bool { return len(c.Listen) > 0 }
 func (c Config) Check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	encrypted := false
-	for i, l := range c.Listen {
-		a, err := parseAddress(l)
-		if err != nil {
-			bad("listen[%d]: %w", i, err)
-		}
-		encrypted = encrypted || a.network == "tls"
-		if slices.Contains(c.Listen[:i], l) {
-			bad("listen[%d]: %q is there already", i, l)
-		}
-	}
+	addresses, wrong := inlet().Check(c.Listen)
+	errs = append(errs, wrong...)
 	for i, tag := range c.Tags {
 		if k, v, ok := strings.Cut(tag, ":"); !ok || k == "" || v == "" {
 			bad("tags[%d]: must be written key:value, not %q", i, tag)
@@ -112,63 +97,43 @@ func (c Config) Check() error {
 	if c.MaxLine < 1<<10 || c.MaxLine > 16<<20 {
 		bad("max_line: must be between 1KiB and 16MiB")
 	}
-	switch {
-	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
-		bad("tls.cert_file: a certificate and its key_file are set together")
-	case encrypted && c.TLS.CertFile == "":
-		bad("tls.cert_file: must be set for tls:// addresses")
-	case !encrypted && (c.TLS.CertFile != "" || c.TLS.ClientCA != ""):
-		bad("tls: is set, and no address in listen begins with tls://")
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.TLS.Check(addresses))...)
 }
 
-// address is one place to listen at.
-type address struct{ network, at string }
-
-func (a address) String() string { return a.network + "://" + a.at }
-
-func parseAddress(s string) (address, error) {
-	network, at, ok := strings.Cut(s, "://")
-	switch {
-	case ok && (network == "tcp" || network == "tls"):
-		if _, _, err := net.SplitHostPort(at); err != nil {
-			return address{}, fmt.Errorf("%q has no host:port: write %s://127.0.0.1:24224", s, network)
-		}
-	case ok && network == "unix":
-		// A socket's address is 108 bytes (unix(7)), the end included.
-		if !filepath.IsAbs(at) || len(at) > 107 {
-			return address{}, fmt.Errorf("%q has no absolute path of at most 107 bytes: write unix:///run/causeway/forward.sock", s)
-		}
-	default:
-		return address{}, fmt.Errorf("must be tcp://host:port, tls://host:port or unix:///path, not %q", s)
+// inlet is where it can be listened.
+func inlet() collect.Inlet {
+	return collect.Inlet{
+		Networks: []string{"tcp", "tls", "unix"}, Host: "127.0.0.1:24224", Path: "/run/causeway/forward.sock", Key: "collect.logs.forward",
+		Taken: func(string) string {
+			return "another program listens there, perhaps Fluentd or Fluent Bit: stop it, or set another address in collect.logs.forward"
+		},
 	}
-	return address{network, at}, nil
 }
 
 // Source is the receiver. It implements collect.Source.
 type Source struct {
 	conf  Config
-	log   *slog.Logger
 	stats Stats
 	seen  [troubles]int64 // belongs to serve
 	held  atomic.Int64    // bytes of messages above 1 MiB, of all connections
 
-	mu      sync.Mutex
-	trouble [troubles]string // guarded by mu; "" is none
-	bound   []string         // guarded by mu
+	trouble collect.Troubles
+
+	mu    sync.Mutex
+	bound []string // guarded by mu
 }
 
 var _ collect.Source = (*Source)(nil)
 
 // New returns a Source for a Config that has passed Check. It does no I/O.
-func New(c Config, log *slog.Logger) *Source { return &Source{conf: c, log: log} }
+func New(c Config, log *slog.Logger) *Source {
+	return &Source{conf: c, trouble: collect.Troubles{Log: log, Began: "trouble with Fluent Forward", Ended: "Fluent Forward is in order again"}}
+}
 
 const (
 	flushEvery = 250 * time.Millisecond
 	watchEvery = 10 * time.Second
-	goodbye    = 100 * time.Millisecond // in which connections may hand over what they have written
-	farewell   = 5 * time.Second        // in which the Sink may take what was read
+	farewell   = 5 * time.Second // in which the Sink may take what was read
 )
 
 // Run listens until ctx ends. It returns nil then, and an error if an address
@@ -182,7 +147,7 @@ func (s *Source) Run(ctx context.Context, out collect.Sink) error {
 }
 
 // serve reads from ls until ctx ends, and closes ls.
-func (s *Source) serve(ctx context.Context, ls []*listener, out collect.Sink) error {
+func (s *Source) serve(ctx context.Context, ls []*collect.Socket, out collect.Sink) error {
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	// What is being put when ctx ends must not be lost with it.
@@ -193,8 +158,9 @@ func (s *Source) serve(ctx context.Context, ls []*listener, out collect.Sink) er
 	var wg sync.WaitGroup
 	for _, l := range ls {
 		wg.Go(func() {
-			if err := l.accept(reading, b); err != nil {
-				stop(fmt.Errorf("read from %v: %w", l.address, err))
+			err := l.Accept(reading, &s.stats.Connections, func() { s.stats.Refused.Add(1) }, func(c net.Conn) { s.read(reading, l, c, b) })
+			if err != nil {
+				stop(fmt.Errorf("read from %v: %w", l.Address, err))
 			}
 		})
 	}

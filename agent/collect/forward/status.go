@@ -48,11 +48,7 @@ func (s *Source) Stats() *Stats { return &s.stats }
 
 // Trouble returns what was wrong in the last ten seconds, with its remedy; nil
 // if nothing was.
-func (s *Source) Trouble() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.trouble[:]), func(t string) bool { return t == "" })
-}
+func (s *Source) Trouble() []string { return s.trouble.List() }
 
 // Addresses returns where the Source listens, with the ports it was given.
 func (s *Source) Addresses() []string {
@@ -78,15 +74,6 @@ func (s *Source) watch() {
 			text = fmt.Sprintf(c.format, n)
 		}
 		s.seen[kind] = c.n
-		s.mu.Lock()
-		was := s.trouble[kind]
-		s.trouble[kind] = text
-		s.mu.Unlock()
-		switch {
-		case was == "" && text != "":
-			s.log.Warn("trouble with Fluent Forward", "what", text)
-		case was != "" && text == "":
-			s.log.Info("Fluent Forward is in order again", "was", was)
-		}
+		s.trouble.Set(kind, text)
 	}
 }

@@ -44,7 +44,6 @@ const (
 	troubleRefused
 	troubleHandshakes
 	troubleStreams
-	troubles
 )
 
 // Stats returns the counters.
@@ -52,31 +51,13 @@ func (s *Source) Stats() *Stats { return &s.stats }
 
 // Trouble returns what was wrong in the last ten seconds, with its remedy; nil
 // if nothing was.
-func (s *Source) Trouble() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(s.trouble[:]), func(t string) bool { return t == "" })
-}
+func (s *Source) Trouble() []string { return s.trouble.List() }
 
 // Addresses returns where the Source listens, with the ports it was given.
 func (s *Source) Addresses() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.bound)
-}
-
-// setTrouble notes what is wrong, "" if nothing is, and logs a change.
-func (s *Source) setTrouble(kind int, text string) {
-	s.mu.Lock()
-	was := s.trouble[kind]
-	s.trouble[kind] = text
-	s.mu.Unlock()
-	switch {
-	case was == "" && text != "":
-		s.log.Warn("trouble with syslog", "what", text)
-	case was != "" && text == "":
-		s.log.Info("syslog is in order again", "was", was)
-	}
 }
 
 // seen is what watch saw the last time.
@@ -97,10 +78,10 @@ func (s *Source) watch(ls []*listener) {
 		l.drops = now
 		s.stats.Dropped.Add(int64(n))
 		if n > 0 {
-			text = fmt.Sprintf("the kernel dropped %d messages at %v, its buffer of %d bytes was full: %s", n, l.address, l.buffer, s.dropRemedy(l))
+			text = fmt.Sprintf("the kernel dropped %d messages at %v, its buffer of %d bytes was full: %s", n, l.Address, l.buffer, s.dropRemedy(l))
 		}
 	}
-	s.setTrouble(troubleDrops, text)
+	s.trouble.Set(troubleDrops, text)
 	now := seen{s.stats.BadFrames.Load(), s.stats.Refused.Load(), s.stats.Handshakes.Load(), s.stats.Folded.Load()}
 	was := s.seen
 	s.seen = now
@@ -109,7 +90,7 @@ func (s *Source) watch(ls []*listener) {
 		if n > 0 {
 			text = fmt.Sprintf(format, n)
 		}
-		s.setTrouble(kind, text)
+		s.trouble.Set(kind, text)
 	}
 	say(troubleFrames, now.frames-was.frames, "%d connections closed for a length that cannot be: their senders speak no syslog")
 	say(troubleRefused, now.refused-was.refused, "%d connections closed, as there are 1000 already: have a relay gather them, or use UDP")

@@ -54,9 +54,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,11 +75,7 @@ type Config struct {
 }
 
 // TLS names PEM files.
-type TLS struct {
-	CertFile string `yaml:"cert_file"`
-	KeyFile  string `yaml:"key_file"`
-	ClientCA string `yaml:"client_ca"` // senders must show a certificate that one of these has signed; empty: anybody may send
-}
+type TLS = collect.ServerTLS
 
 // Default is an item without addresses: nobody listens unasked.
 func Default() Config { return Config{MaxMessage: 64 << 10, Buffer: 4 << 20} }
@@ -107,17 +100,8 @@ func (c Config) Check() error {
 	if len(c.Listen) == 0 {
 		bad("listen: must name an address, udp://127.0.0.1:5514 for instance")
 	}
-	encrypted := false
-	for i, l := range c.Listen {
-		a, err := parseAddress(l)
-		if err != nil {
-			bad("listen[%d]: %w", i, err)
-		}
-		encrypted = encrypted || a.network == "tls"
-		if slices.Contains(c.Listen[:i], l) {
-			bad("listen[%d]: %q is there already", i, l)
-		}
-	}
+	addresses, wrong := inlet().Check(c.Listen)
+	errs = append(errs, wrong...)
 	for i, tag := range c.Tags {
 		if k, v, ok := strings.Cut(tag, ":"); !ok || k == "" || v == "" {
 			bad("tags[%d]: must be written key:value, not %q", i, tag)
@@ -129,62 +113,42 @@ func (c Config) Check() error {
 	if c.Buffer < 4<<10 || c.Buffer > 1<<30 {
 		bad("buffer: must be between 4KiB and 1GiB")
 	}
-	switch {
-	case (c.TLS.CertFile == "") != (c.TLS.KeyFile == ""):
-		bad("tls.cert_file: a certificate and its key_file are set together")
-	case encrypted && c.TLS.CertFile == "":
-		bad("tls.cert_file: must be set for tls:// addresses")
-	case !encrypted && (c.TLS.CertFile != "" || c.TLS.ClientCA != ""):
-		bad("tls: is set, and no address in listen begins with tls://")
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.TLS.Check(addresses))...)
 }
 
-// address is one place to listen at.
-type address struct{ network, at string }
-
-func (a address) String() string { return a.network + "://" + a.at }
-
-func parseAddress(s string) (address, error) {
-	network, at, ok := strings.Cut(s, "://")
-	switch {
-	case ok && (network == "udp" || network == "tcp" || network == "tls"):
-		if _, _, err := net.SplitHostPort(at); err != nil {
-			return address{}, fmt.Errorf("%q has no host:port: write %s://127.0.0.1:5514", s, network)
-		}
-	case ok && network == "unixgram":
-		// A socket's address is 108 bytes (unix(7)), the end included.
-		if !filepath.IsAbs(at) || len(at) > 107 {
-			return address{}, fmt.Errorf("%q has no absolute path of at most 107 bytes: write unixgram:///run/causeway/syslog.sock", s)
-		}
-	default:
-		return address{}, fmt.Errorf("must be udp://host:port, tcp://host:port, tls://host:port or unixgram:///path, not %q", s)
+// inlet is where it can be listened.
+func inlet() collect.Inlet {
+	return collect.Inlet{
+		Networks: []string{"udp", "tcp", "tls", "unixgram"}, Host: "127.0.0.1:5514", Path: "/run/causeway/syslog.sock", Key: "collect.logs.syslog",
+		Taken: func(string) string {
+			return "another program listens there, perhaps a syslog daemon: stop it, or set another address in collect.logs.syslog"
+		},
 	}
-	return address{network, at}, nil
 }
 
 // Source is the receiver. It implements collect.Source.
 type Source struct {
 	conf  Config
-	log   *slog.Logger
 	stats Stats
 	seen  seen // belongs to serve
 
-	mu      sync.Mutex
-	trouble [troubles]string // guarded by mu; "" is none
-	bound   []string         // guarded by mu
+	trouble collect.Troubles
+
+	mu    sync.Mutex
+	bound []string // guarded by mu
 }
 
 var _ collect.Source = (*Source)(nil)
 
 // New returns a Source for a Config that has passed Check. It does no I/O.
-func New(c Config, log *slog.Logger) *Source { return &Source{conf: c.filled(), log: log} }
+func New(c Config, log *slog.Logger) *Source {
+	return &Source{conf: c.filled(), trouble: collect.Troubles{Log: log, Began: "trouble with syslog", Ended: "syslog is in order again"}}
+}
 
 const (
 	flushEvery = 250 * time.Millisecond
-	watchEvery = 10 * time.Second       // between two looks at what the kernel dropped
-	goodbye    = 100 * time.Millisecond // in which connections may hand over what they have written
-	farewell   = 5 * time.Second        // in which the Sink may take what was read
+	watchEvery = 10 * time.Second // between two looks at what the kernel dropped
+	farewell   = 5 * time.Second  // in which the Sink may take what was read
 )
 
 // Run listens until ctx ends. It returns nil then, and an error if an address
@@ -210,7 +174,7 @@ func (s *Source) serve(ctx context.Context, ls []*listener, out collect.Sink) er
 	for _, l := range ls {
 		wg.Go(func() {
 			if err := l.read(reading, b); err != nil {
-				stop(fmt.Errorf("read from %v: %w", l.address, err))
+				stop(fmt.Errorf("read from %v: %w", l.Address, err))
 			}
 		})
 	}
