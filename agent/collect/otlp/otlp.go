@@ -77,11 +77,7 @@ type Config struct {
 }
 
 // TLS names PEM files; without them connections are not encrypted.
-type TLS struct {
-	CertFile string `yaml:"cert_file"` // our certificate, with key_file
-	KeyFile  string `yaml:"key_file"`
-	ClientCA string `yaml:"client_ca"` // senders must have a certificate of these authorities
-}
+type TLS = collect.ServerTLS
 
 // Default listens nowhere, and at OTLP's own ports once it is enabled.
 func Default() Config {

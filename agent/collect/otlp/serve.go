@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -56,9 +54,12 @@ type handle func(ctx context.Context, body []byte, out collect.Sink) (result, er
 // Run listens until ctx ends, and then returns nil once the requests that are
 // under way are answered. It returns an error if it cannot listen.
 func (s *Source) Run(ctx context.Context, out collect.Sink) error {
-	secure, err := s.conf.TLS.config()
+	secure, err := s.conf.TLS.Config()
 	if err != nil {
 		return err
+	}
+	if secure != nil {
+		secure.NextProtos = []string{"h2", "http/1.1"}
 	}
 	var listeners []net.Listener
 	closeAll := func() {
@@ -128,29 +129,6 @@ func (s *Source) Run(ctx context.Context, out collect.Sink) error {
 		closeAll()
 		return fmt.Errorf("serve OTLP: %w", err)
 	}
-}
-
-// config returns what c asks for, nil for connections that are not encrypted.
-func (c TLS) config() (*tls.Config, error) {
-	if c.CertFile == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("tls.cert_file: %w", err)
-	}
-	t := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}
-	if c.ClientCA != "" {
-		pem, err := os.ReadFile(c.ClientCA)
-		if err != nil {
-			return nil, fmt.Errorf("tls.client_ca: %w", err)
-		}
-		t.ClientCAs, t.ClientAuth = x509.NewCertPool(), tls.RequireAndVerifyClientCert
-		if !t.ClientCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.client_ca: %s holds no PEM certificate", c.ClientCA)
-		}
-	}
-	return t, nil
 }
 
 // allowed reports whether a request may pass that bears the given Authorization.

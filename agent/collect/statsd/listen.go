@@ -7,20 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net"
-	"os"
-	"sync"
 	"syscall"
 	"time"
+
+	"github.com/causeway-agent/causeway/agent/collect"
 )
 
 const (
 	batchPackets = 64      // datagrams per system call
 	packetSize   = 1 << 16 // the largest UDP datagram is shorter; a frame of a stream may not be longer
-
-	maxConnections = 1000
-	goodbye        = 100 * time.Millisecond // in which streams may hand over what they have written
 )
 
 // linger is how long a reader lets datagrams gather once it has seen them all:
@@ -33,12 +29,10 @@ func linger(buffer int) time.Duration {
 
 // listener is one address that is listened at: datagrams or a stream.
 type listener struct {
-	address address
-	bound   string            // with the port the kernel chose
-	sock    *socket           // nil for a stream
-	stream  *net.UnixListener // nil for datagrams
-	buffer  int               // bytes that the kernel granted
-	drops   uint32            // the kernel's count at the last look
+	*collect.Socket
+	sock   *socket // nil for a stream
+	buffer int     // bytes that the kernel granted
+	drops  uint32  // the kernel's count at the last look
 }
 
 // packetConn is what *net.UDPConn and *net.UnixConn have in common.
@@ -49,22 +43,26 @@ type packetConn interface {
 
 // bind listens at every address, or at none and returns why.
 func (s *Source) bind(ctx context.Context) ([]*listener, error) {
-	var ls []*listener
+	sockets, err := inlet().Listen(ctx, s.conf.Listen, collect.ServerTLS{})
+	if err != nil {
+		return nil, err
+	}
+	ls := make([]*listener, len(sockets))
+	for i, k := range sockets {
+		ls[i] = &listener{Socket: k}
+	}
 	var bound []string
-	for _, text := range s.conf.Listen {
-		a, err := parseAddress(text)
-		if err != nil {
-			panic("BUG: a Config that was not checked: " + err.Error())
-		}
-		l, err := listen(ctx, a, int(s.conf.Buffer))
-		if err != nil {
-			for _, l := range ls {
-				l.close()
+	for _, l := range ls {
+		if l.Packets != nil {
+			if l.sock, err = newSocket(l.Packets); err != nil {
+				for _, l := range ls {
+					l.close()
+				}
+				return nil, fmt.Errorf("listen at %v: %w", l.Address, err)
 			}
-			return nil, bindError(a, err)
+			l.buffer = setBuffer(l.sock, int(s.conf.Buffer))
 		}
-		ls = append(ls, l)
-		bound = append(bound, l.bound)
+		bound = append(bound, l.Bound)
 	}
 	s.mu.Lock()
 	s.bound = bound
@@ -72,111 +70,19 @@ func (s *Source) bind(ctx context.Context) ([]*listener, error) {
 	return ls, nil
 }
 
-func bindError(a address, err error) error {
-	switch {
-	case errors.Is(err, syscall.EADDRINUSE) && a.network == "udp":
-		return fmt.Errorf("listen at %v: another program has the port, perhaps another StatsD server: stop it, or set another address in collect.statsd.listen: %w", a, err)
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("listen at %v: another program listens there: stop it, or set another path in collect.statsd.listen: %w", a, err)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("listen at %v: this machine has no such address: set one it has in collect.statsd.listen, or 0.0.0.0: %w", a, err)
-	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("listen at %v: not allowed: choose a port above 1023, or a folder that the agent may write to: %w", a, err)
-	case errors.Is(err, fs.ErrNotExist):
-		return fmt.Errorf("listen at %v: make the folder first: %w", a, err)
-	}
-	return fmt.Errorf("listen at %v: %w", a, err)
-}
-
-func listen(ctx context.Context, a address, buffer int) (*listener, error) {
-	l := &listener{address: a, bound: a.String()}
-	if a.network != "udp" {
-		if err := clearPath(ctx, a); err != nil {
-			return nil, err
-		}
-	}
-	var packets packetConn
-	switch a.network {
-	case "unix":
-		c, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: a.at})
-		if err != nil {
-			return nil, err
-		}
-		l.stream = c
-	case "unixgram":
-		c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram", Name: a.at})
-		if err != nil {
-			return nil, err
-		}
-		packets = c
-	default:
-		c, err := new(net.ListenConfig).ListenPacket(ctx, "udp", a.at)
-		if err != nil {
-			return nil, err
-		}
-		l.bound = "udp://" + c.LocalAddr().String()
-		packets = c.(*net.UDPConn)
-	}
-	if packets != nil {
-		sock, err := newSocket(packets)
-		if err != nil {
-			return nil, err
-		}
-		l.sock = sock
-		l.buffer = setBuffer(sock, buffer)
-	}
-	if a.network != "udp" {
-		// Applications of any user write to it; nobody else reads or lists it.
-		if err := os.Chmod(a.at, 0o722); err != nil {
-			l.close()
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-// clearPath removes a socket that a dead process left behind. What is no
-// socket, or has a listener, stays.
-func clearPath(ctx context.Context, a address) error {
-	info, err := os.Lstat(a.at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if info.Mode()&fs.ModeSocket == 0 {
-		return fmt.Errorf("%s is there and is no socket: remove it: %w", a.at, syscall.EADDRINUSE)
-	}
-	c, err := new(net.Dialer).DialContext(ctx, a.network, a.at)
-	if err == nil {
-		c.Close()
-		return syscall.EADDRINUSE
-	}
-	if !errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("the socket there is in use, or of another sort: %v: %w", err, syscall.EADDRINUSE)
-	}
-	return os.Remove(a.at)
-}
-
 // close ends listening. Nobody reads any more.
 func (l *listener) close() {
-	if l.stream != nil {
-		l.stream.Close() // removes the path
-	}
 	if l.sock != nil {
 		l.sock.close()
-		if l.address.network == "unixgram" {
-			os.Remove(l.address.at)
-		}
 	}
+	l.Close()
 }
 
 // read gives t everything that arrives until ctx ends, and then what the
 // kernel has taken already. It returns an error if the socket fails.
 func (l *listener) read(ctx context.Context, t *table) error {
-	if l.stream != nil {
-		return l.accept(ctx, t)
+	if l.Stream != nil {
+		return l.Accept(ctx, &t.stats.Connections, t.closed, func(c net.Conn) { readStream(ctx, c, t) })
 	}
 	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -193,7 +99,7 @@ func (l *listener) read(ctx context.Context, t *table) error {
 	// A Unix socket holds as few as ten datagrams (net.unix.max_dgram_qlen), and
 	// its senders wait meanwhile.
 	pause := time.Duration(0)
-	if l.address.network == "udp" {
+	if l.Address.Network == "udp" {
 		pause = linger(l.buffer)
 	}
 	for {
@@ -219,37 +125,11 @@ func (l *listener) read(ctx context.Context, t *table) error {
 	return nil
 }
 
-// accept serves stream connections until ctx ends, and after that those which
-// wait to be accepted.
-func (l *listener) accept(ctx context.Context, t *table) error {
-	defer context.AfterFunc(ctx, func() { l.stream.SetDeadline(time.Now().Add(goodbye)) })()
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for {
-		c, err := l.stream.AcceptUnix()
-		switch {
-		case err != nil && ctx.Err() != nil:
-			return nil
-		case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-			time.Sleep(100 * time.Millisecond) // others hold the descriptors; they will let go
-			continue
-		case err != nil:
-			return err
-		}
-		if t.stats.Connections.Add(1) > maxConnections {
-			t.stats.Connections.Add(-1)
-			c.Close()
-			t.closed()
-			continue
-		}
-		wg.Go(func() {
-			defer t.stats.Connections.Add(-1)
-			defer c.Close()
-			defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now().Add(goodbye)) })()
-			if err := readFrames(c, t); err != nil {
-				t.closed()
-			}
-		})
+// readStream reads one connection to its end.
+func readStream(ctx context.Context, c net.Conn, t *table) {
+	defer context.AfterFunc(ctx, func() { c.SetReadDeadline(time.Now().Add(collect.Goodbye)) })()
+	if err := readFrames(c, t); err != nil {
+		t.closed()
 	}
 }
 

@@ -147,7 +147,7 @@ func setBuffer(s *socket, size int) int {
 // datagrams and /proc/net/udp shows. ok is false where it is not to be had
 // (before Linux 4.12), and for Unix sockets, whose senders wait instead.
 func (l *listener) dropped() (n uint32, ok bool) {
-	if l.address.network != "udp" {
+	if l.Address.Network != "udp" {
 		return 0, false
 	}
 	const drops = 8 // linux/sock_diag.h

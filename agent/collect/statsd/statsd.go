@@ -45,10 +45,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -87,14 +85,8 @@ func (c Config) Check() error {
 	if len(c.Listen) == 0 && c.Enabled == "true" {
 		bad("listen: must name an address, udp://127.0.0.1:8125 for instance, or enabled be false")
 	}
-	for i, l := range c.Listen {
-		if _, err := parseAddress(l); err != nil {
-			bad("listen[%d]: %w", i, err)
-		}
-		if slices.Contains(c.Listen[:i], l) {
-			bad("listen[%d]: %q is there already", i, l)
-		}
-	}
+	_, wrong := inlet().Check(c.Listen)
+	errs = append(errs, wrong...)
 	if c.Flush < time.Second || c.Flush%time.Second != 0 || c.Flush > time.Hour {
 		bad("flush: must be whole seconds between 1s and 1h")
 	}
@@ -121,46 +113,36 @@ func (c Config) Check() error {
 	return errors.Join(errs...)
 }
 
-// address is one place to listen at, as net knows it.
-type address struct{ network, at string }
-
-func (a address) String() string { return a.network + "://" + a.at }
-
-func parseAddress(s string) (address, error) {
-	network, at, ok := strings.Cut(s, "://")
-	switch {
-	case ok && network == "udp":
-		if _, _, err := net.SplitHostPort(at); err != nil {
-			return address{}, fmt.Errorf("%q has no host:port: write udp://127.0.0.1:8125", s)
-		}
-	case ok && (network == "unix" || network == "unixgram"):
-		// A socket's address is 108 bytes (unix(7)), the end included.
-		if !filepath.IsAbs(at) || len(at) > 107 {
-			return address{}, fmt.Errorf("%q has no absolute path of at most 107 bytes: write %s:///run/causeway/statsd.sock", s, network)
-		}
-	default:
-		return address{}, fmt.Errorf("must be udp://host:port, unixgram:///path or unix:///path, not %q", s)
+// inlet is where it can be listened.
+func inlet() collect.Inlet {
+	return collect.Inlet{
+		Networks: []string{"udp", "unixgram", "unix"}, Host: "127.0.0.1:8125", Path: "/run/causeway/statsd.sock", Key: "collect.statsd.listen",
+		Taken: func(network string) string {
+			if network == "udp" {
+				return "another program has the port, perhaps another StatsD server: stop it, or set another address in collect.statsd.listen"
+			}
+			return "another program listens there: stop it, or set another path in collect.statsd.listen"
+		},
 	}
-	return address{network, at}, nil
 }
 
 // Source is the collector. It implements collect.Source.
 type Source struct {
 	conf  Config
-	log   *slog.Logger
 	stats Stats
 	table *table
 
-	mu      sync.Mutex
-	trouble [troubles]string // guarded by mu; "" is none
-	bound   []string         // guarded by mu
+	trouble collect.Troubles
+
+	mu    sync.Mutex
+	bound []string // guarded by mu
 }
 
 var _ collect.Source = (*Source)(nil)
 
 // New returns a Source for a Config that has passed Check. It does no I/O.
 func New(c Config, log *slog.Logger) *Source {
-	s := &Source{conf: c, log: log}
+	s := &Source{conf: c, trouble: collect.Troubles{Log: log, Began: "trouble with statsd", Ended: "statsd is in order again"}}
 	s.table = newTable(c, &s.stats)
 	return s
 }
@@ -183,7 +165,7 @@ func (s *Source) serve(ctx context.Context, ls []*listener, out collect.Sink) er
 	for _, l := range ls {
 		wg.Go(func() {
 			if err := l.read(reading, s.table); err != nil {
-				stop(fmt.Errorf("read from %v: %w", l.address, err))
+				stop(fmt.Errorf("read from %v: %w", l.Address, err))
 			}
 		})
 	}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"github.com/causeway-agent/causeway/agent/collect"
 )
 
 // Stats counts everything that arrives; each field may be read at any time. At
@@ -84,44 +86,19 @@ const (
 	troubleMalformed
 	troubleSeries
 	troubleConnections
-	troubles
 )
 
 // Stats returns the counters.
 func (s *Source) Stats() *Stats { return &s.stats }
 
 // Trouble returns what is wrong now, with its remedy; nil if nothing is.
-func (s *Source) Trouble() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var list []string
-	for _, t := range s.trouble {
-		if t != "" {
-			list = append(list, t)
-		}
-	}
-	return list
-}
+func (s *Source) Trouble() []string { return s.trouble.List() }
 
 // Addresses returns where the Source listens, with the ports it was given.
 func (s *Source) Addresses() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.bound)
-}
-
-// setTrouble notes what is wrong, "" if nothing is, and logs a change.
-func (s *Source) setTrouble(kind int, text string) {
-	s.mu.Lock()
-	was := s.trouble[kind]
-	s.trouble[kind] = text
-	s.mu.Unlock()
-	switch {
-	case was == "" && text != "":
-		s.log.Warn("trouble with statsd", "what", text)
-	case was != "" && text == "":
-		s.log.Info("statsd is in order again", "was", was)
-	}
 }
 
 // watchDrops looks what the kernel has dropped since the last look.
@@ -137,10 +114,10 @@ func (s *Source) watchDrops(ls []*listener) {
 		s.stats.Dropped.Add(int64(n))
 		if n > 0 {
 			text = fmt.Sprintf("the kernel dropped %d datagrams at %v in one interval, its buffer of %d bytes was full: %s",
-				n, l.address, l.buffer, s.dropRemedy(l))
+				n, l.Address, l.buffer, s.dropRemedy(l))
 		}
 	}
-	s.setTrouble(troubleDrops, text)
+	s.trouble.Set(troubleDrops, text)
 }
 
 func (s *Source) dropRemedy(l *listener) string {
@@ -161,16 +138,16 @@ func (s *Source) sayMalformed(bad badLines) {
 	if bad.count > 0 {
 		text = fmt.Sprintf("%d malformed lines in one interval, the last for its %v: %q; mend the sender", bad.count, bad.reason, bad.line)
 	}
-	s.setTrouble(troubleMalformed, text)
+	s.trouble.Set(troubleMalformed, text)
 	text = ""
 	if bad.folded > 0 {
 		text = fmt.Sprintf("more than %d series: %d lines folded into overflow=true, the last of metric %q with tags %q; "+
 			"take a tag with many values away at the sender, or raise collect.statsd.max_series", s.conf.MaxSeries, bad.folded, bad.metric, bad.tags)
 	}
-	s.setTrouble(troubleSeries, text)
+	s.trouble.Set(troubleSeries, text)
 	text = ""
 	if bad.connections > 0 {
-		text = fmt.Sprintf("%d stream connections were closed: a client that frames wrongly, or more than %d of them", bad.connections, maxConnections)
+		text = fmt.Sprintf("%d stream connections were closed: a client that frames wrongly, or more than %d of them", bad.connections, collect.MaxConnections)
 	}
-	s.setTrouble(troubleConnections, text)
+	s.trouble.Set(troubleConnections, text)
 }
