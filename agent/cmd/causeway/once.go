@@ -22,7 +22,7 @@ func onceCommand(g *global) *cobra.Command {
 newest sample of each series. Sends nothing. What others hand to the agent, and
 what it asks for at its own pace (Prometheus targets, probes, objects of the
 cluster, logs), is seen in a running agent: causeway tap.`,
-		Args:  cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := g.load()
 			if err != nil {
