@@ -79,7 +79,8 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		if k.watched() {
 			units = append(units, unit{
 				name: "collect/kubernetes/pods", sort: sourceUnit, conf: conf,
-				run: func(ctx context.Context) error { return k.room.Pods().Run(ctx, a.hub) },
+				run:  func(ctx context.Context) error { return k.room.Pods().Run(ctx, a.hub) },
+				look: func() any { return k.room.Status() },
 			})
 			poll("kubernetes/podstate", k.conf.Interval, k.room.PodState(), conf)
 		}

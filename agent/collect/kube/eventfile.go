@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 )
 
 // eventMark is a place in the stream of events, as it is written on the lease:
@@ -49,6 +51,8 @@ type eventFile struct {
 	path  string
 	mark  eventMark
 	saved time.Time
+
+	passed string // the place that was forgotten; "" is none
 
 	known, older map[string]int32 // UID to count; when known is full it becomes older
 	latest       []knownEvent     // a ring
@@ -129,8 +133,23 @@ func (f *eventFile) adopt(m eventMark) { f.mark, f.changed = m, true }
 // at moves on to a resource version.
 func (f *eventFile) at(version string) { f.mark.version, f.changed = version, true }
 
-// forgetPlace is for a place that the API server knows no more.
-func (f *eventFile) forgetPlace() { f.mark.version, f.changed = "", true }
+// forgetPlace is for a place that the API server knows no more. Which events
+// come before it is known all the same: versions can be compared.
+func (f *eventFile) forgetPlace() {
+	f.passed, f.mark.version, f.changed = f.mark.version, "", true
+}
+
+// behind reports whether a version is at or before the place that was
+// forgotten, as seen in a list. A list that is older than the place is of an
+// etcd that was set back, whose versions mean something else.
+func (f *eventFile) behind(version, list string) bool {
+	ahead, err := resourceversion.CompareResourceVersion(list, f.passed)
+	if err != nil || ahead < 0 {
+		return false
+	}
+	n, err := resourceversion.CompareResourceVersion(version, f.passed)
+	return err == nil && n <= 0
+}
 
 // knows reports whether this count of an event, or a higher one, was taken.
 func (f *eventFile) knows(uid string, count int32) bool {

@@ -226,10 +226,14 @@ func (e *events) list(ctx context.Context, client lister[*corev1.EventList], out
 		}
 		page := make([]*corev1.Event, 0, len(l.Items))
 		for i := range l.Items {
-			if o := &l.Items[i]; eventTime(o).Before(since) {
+			switch o := &l.Items[i]; {
+			case e.state.behind(o.ResourceVersion, version): // by this agent, or the leader before
+				e.stats.Seen.Add(1)
+				e.stats.Repeated.Add(1)
+			case eventTime(o).Before(since):
 				e.stats.Seen.Add(1)
 				e.stats.Old.Add(1)
-			} else {
+			default:
 				page = append(page, o)
 			}
 		}

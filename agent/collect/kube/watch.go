@@ -94,6 +94,9 @@ func (f *feed) note(ctx context.Context, verb string, err error) {
 		f.errs = map[string]error{}
 	}
 	f.errs[verb] = err
+	if verb == "watch" && err == nil {
+		delete(f.errs, "list") // a watch follows a list, or brings the objects itself: no list may ever come again
+	}
 	is := f.errLocked()
 	f.mu.Unlock()
 	switch {
