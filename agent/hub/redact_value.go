@@ -44,7 +44,7 @@ func keyValue(prose bool) finder {
 		if v.keyed == '"' && v.sep == ':' && !v.escaped {
 			return v.from, v.to, quoted
 		}
-		if prose && v.keyed == 0 && v.sep == ':' && v.spaced && (len(text) < 8 || bytes.IndexAny(text, "0123456789") < 0) {
+		if prose && v.keyed == 0 && v.sep == ':' && v.spaced && (len(text) < 8 || !bytes.ContainsAny(text, "0123456789")) {
 			return 0, 0, plain
 		}
 		if end-at == len("pwd") && text[0] == '/' {

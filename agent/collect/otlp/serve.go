@@ -188,7 +188,8 @@ func (s *Source) grpc(secure *tls.Config, out collect.Sink) *grpc.Server {
 		grpc.MaxConcurrentStreams(128),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionIdle: 10 * time.Minute}),
-		grpc.RPCDecompressor(unzstd{s.conf.MaxBody}), //nolint:staticcheck // the other way is a registry shared with all clients of the process, to be written before any of them runs
+		//lint:ignore SA1019 its successor is a registry for the whole process, to be written before any client of it runs
+		grpc.RPCDecompressor(unzstd{s.conf.MaxBody}),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
 			s.stats.Refused.Add(1)
 			method, _ := grpc.MethodFromServerStream(stream)
@@ -366,7 +367,7 @@ func (s *Source) read(w http.ResponseWriter, r *http.Request) (body []byte, code
 		defer z.Close()
 		from = z
 	default:
-		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("Content-Encoding %q is not gzip, zstd or identity", e) //nolint:staticcheck // a header's name
+		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("Content-Encoding %q is not gzip, zstd or identity", e)
 	}
 	var buf bytes.Buffer
 	if n := r.ContentLength; n > 0 && n < most {

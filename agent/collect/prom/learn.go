@@ -7,6 +7,7 @@ import (
 	"strings"
 	"unsafe"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
 
@@ -185,7 +186,7 @@ func (p *page) relabel(name, suffix, part string, bound float64, pairs []pair, f
 	for k, v := range signal.Walk(set) {
 		b.Set(k, v)
 	}
-	b.Set(labels.MetricName, name+suffix)
+	b.Set(model.MetricNameLabel, name+suffix)
 	if part != "" {
 		b.Set(part, labels.FormatOpenMetricsFloat(bound))
 	}
@@ -197,7 +198,7 @@ func (p *page) relabel(name, suffix, part string, bound float64, pairs []pair, f
 	}
 	p.key = p.key[:0]
 	b.Labels().Range(func(l labels.Label) {
-		if l.Name == labels.MetricName {
+		if l.Name == model.MetricNameLabel {
 			name = l.Value
 			if folded && len(name) > len(suffix) && name[len(name)-len(suffix):] == suffix {
 				name = name[:len(name)-len(suffix)]

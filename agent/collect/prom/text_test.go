@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/textparse"
 )
@@ -92,11 +93,11 @@ func theirs(b []byte, om bool) (lines []line, err error) {
 		}
 		var pairs []pair
 		set.Range(func(l labels.Label) {
-			if l.Name != labels.MetricName && l.Value != "" {
+			if l.Name != model.MetricNameLabel && l.Value != "" {
 				pairs = append(pairs, pair{l.Name, l.Value})
 			}
 		})
-		lines = append(lines, lineOf(set.Get(labels.MetricName), pairs, pt))
+		lines = append(lines, lineOf(set.Get(model.MetricNameLabel), pairs, pt))
 	}
 }
 

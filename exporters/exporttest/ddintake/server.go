@@ -152,7 +152,7 @@ func (s *Server) take(r *http.Request, body []byte) error {
 		}
 	case "/api/v1/distribution_points":
 		if e := r.Header.Get("Content-Encoding"); e != "" && e != "deflate" {
-			return fmt.Errorf("Content-Encoding %q, and only deflate is documented", e) //nolint:staticcheck // a header's name
+			return fmt.Errorf("Content-Encoding %q, and only deflate is documented", e)
 		}
 		list, err := in.Distributions(body)
 		if err != nil {
