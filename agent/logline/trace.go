@@ -65,6 +65,16 @@ func (x *ids) setSpan(v []byte, rank uint8, datadog bool) {
 // OpenTelemetry's, UUIDs, X-Ray's 1-SECONDS-REST, Jaeger's without zeros in
 // front, and Datadog's decimals of 64 bits.
 func normal(dst *[32]byte, v []byte, datadog bool) uint8 {
+	if len(v) == 32 { // nearly always OpenTelemetry's own form
+		bad, some := byte(0), byte(0)
+		for i, c := range v {
+			bad, some = bad|notLowerHex[c], some|c^'0'
+			dst[i] = c
+		}
+		if bad == 0 && some != 0 {
+			return 32
+		}
+	}
 	if len(v) < 8 && !datadog || len(v) > 36 {
 		return 0
 	}
@@ -107,6 +117,16 @@ func normal(dst *[32]byte, v []byte, datadog bool) uint8 {
 	}
 	return uint8(width)
 }
+
+// notLowerHex is 1 for each byte that is no lower-case hexadecimal digit.
+var notLowerHex = func() (t [256]byte) {
+	for c := range t {
+		if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f') {
+			t[c] = 1
+		}
+	}
+	return t
+}()
 
 func decimal(v []byte) (n uint64, ok bool) {
 	for _, c := range v {
