@@ -132,6 +132,7 @@ func Run(ctx context.Context, o Options) error {
 		listener.Close()
 		return err
 	}
+	a.listening(ctx)
 	a.mu.Lock()
 	a.ready = true
 	a.mu.Unlock()
@@ -139,11 +140,6 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready(cfg)
 	}
-	paced := make(chan struct{})
-	go func() {
-		defer close(paced)
-		pace(ctx)
-	}()
 	late := time.AfterFunc(settled, func() {
 		if err := trim(); err != nil {
 			a.log.Debug("the start's memory stays", "error", err)
@@ -151,7 +147,6 @@ func Run(ctx context.Context, o Options) error {
 	})
 	defer late.Stop()
 	a.watch(ctx) // until ctx ends
-	<-paced
 
 	a.log.Info("stopping", "drain", a.config().Agent.Drain.String())
 	a.mu.Lock()

@@ -260,7 +260,6 @@ func podLogs(b *testing.B, dir string, n, size int) (lines, read, body int64) {
 // lines' text alone. Of the cases each leaves one thing out, so that the
 // difference is its cost.
 func BenchmarkPodsToDatadog(b *testing.B) {
-	go pace(b.Context()) // as in the agent
 	for _, c := range []struct {
 		name string
 		set  func(p *hub.Config, d *datadog.Config)

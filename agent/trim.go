@@ -5,20 +5,18 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// trim gives back what only the start needed: memory of the heap, and the pages
-// of the program itself. A kernel that keeps files in large pieces maps two
-// megabytes of a binary at each touch, so that all of it is resident after a few
-// seconds, used or not. Asked not to, it maps what is touched; what is needed
-// comes back from the page cache at its next use.
+// trim gives back what only the start needed of the program's own pages. A
+// kernel that keeps files in large pieces maps two megabytes of a binary at each
+// touch, so that all of it is resident after a few seconds, used or not. Asked not
+// to, it maps what is touched; what is needed comes back from the page cache at
+// its next use.
 func trim() error {
-	debug.FreeOSMemory()
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return fmt.Errorf("find the pages of the program: %w", err)

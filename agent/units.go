@@ -30,6 +30,7 @@ type unit struct {
 	run   func(context.Context) error // restarted with back-off
 	stats *collect.Stats              // of a source; may be nil
 	look  func() any                  // what else status shows of it; may be nil
+	heard func() []string             // where it listens by now; nil for what does not listen
 }
 
 // running is a unit that was started.
@@ -146,4 +147,27 @@ func (a *Agent) all() []*running {
 		all = append(all, r)
 	}
 	return all
+}
+
+// listening waits until every unit that listens does, has failed to, or has had
+// two seconds: who is told that the agent is ready may send to it.
+func (a *Agent) listening(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for {
+		waits := false
+		for _, r := range a.all() {
+			waits = waits || r.heard != nil && len(r.heard()) == 0 && r.failure() == ""
+		}
+		if !waits {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }

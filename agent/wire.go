@@ -151,7 +151,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		units = append(units, unit{
 			name: "collect/statsd", sort: sourceUnit, conf: c.StatsD,
 			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return statsdStatus(s) },
+			look: func() any { return statsdStatus(s) }, heard: s.Addresses,
 		})
 	}
 	if c.OTLP.Enabled != "false" {
@@ -159,7 +159,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		units = append(units, unit{
 			name: "collect/otlp", sort: sourceUnit, conf: c.OTLP,
 			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return otlpStatus(s) },
+			look: func() any { return otlpStatus(s) }, heard: s.Bound,
 		})
 	}
 	if c.Logs.Enabled() {
@@ -194,7 +194,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		units = append(units, unit{
 			name: fmt.Sprintf("collect/syslog/%d", i), sort: sourceUnit, conf: conf,
 			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) },
+			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) }, heard: s.Addresses,
 		})
 	}
 	if f := c.Logs.Forward; f.Enabled() {
@@ -202,7 +202,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 		units = append(units, unit{
 			name: "collect/forward", sort: sourceUnit, conf: f,
 			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) },
+			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) }, heard: s.Addresses,
 		})
 	}
 	return units
