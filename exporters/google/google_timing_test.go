@@ -154,7 +154,7 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 			}
 		}
 		pass()
-		if n := testing.AllocsPerRun(5, pass); n > float64(batch.Len())/100 { // a pool may be emptied in between
+		if n := testing.AllocsPerRun(5, pass); n > float64(batch.Len())/20 { // a pool may be emptied in between, and under the race detector forgets at random
 			t.Errorf("%s: %v allocations for %d items", e.Name(), n, batch.Len())
 		}
 	}
