@@ -59,11 +59,19 @@ func tidyKey(s string) string {
 	return strings.NewReplacer(`\,`, ",", `\ `, " ").Replace(string(raw))
 }
 
+// ordinary is true for each byte that stands for itself wherever it is.
+var ordinary = func() (t [256]bool) {
+	for c := '!'; c < 0x7f; c++ {
+		t[c] = c != ',' && c != '=' && c != '\\'
+	}
+	return t
+}()
+
 func appendEscaped(dst []byte, s string, equals bool) []byte {
 	from := 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if c > '=' && c < '\\' || c > '\\' && c < 0x7f || c < '=' && c > ',' || c > ' ' && c < ',' {
+		if ordinary[c] {
 			continue // nearly always
 		}
 		switch {

@@ -198,6 +198,10 @@ func appendTags(tags []tag, labels string, skip, rename [2]string, extra []tag) 
 // one is written under its label's name, or with underscores behind it: two
 // tags of one key would cost the whole line.
 func insertTag(tags []tag, n int, t tag) []tag {
+	if n == 0 || tags[n-1].key < t.key { // nearly always
+		tags[n] = t
+		return tags
+	}
 	at, found := search(tags[:n], t.key)
 	if found {
 		if t.key == t.label && tags[at].key != tags[at].label {
