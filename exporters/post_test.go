@@ -104,13 +104,13 @@ func TestPackIsReadBackByTheStandardLibrary(t *testing.T) {
 	}
 }
 
-// Under the race detector the pool forgets one in four on purpose, so the bound
-// lies between that and a compressor made anew for each body.
+// Under the race detector the pool forgets one in four on purpose, which makes 5, seldom 8; so the bound
+// lies between that and the 17 of a compressor made anew for each body.
 func TestPackUsesItsCompressorsAgain(t *testing.T) {
 	body := []byte(strings.Repeat("some,tag=x value=1 1700000000000000000\n", 1000))
 	for _, encoding := range []string{"gzip", "deflate", "zstd"} {
 		dst := Pack(nil, body, encoding)
-		if n := testing.AllocsPerRun(50, func() { dst = Pack(dst, body, encoding) }); n > 8 {
+		if n := testing.AllocsPerRun(50, func() { dst = Pack(dst, body, encoding) }); n > 12 {
 			t.Errorf("%s: %v allocations a body", encoding, n)
 		}
 	}
