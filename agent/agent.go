@@ -32,7 +32,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -111,6 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	if err := setMemoryLimit(); err != nil {
 		a.log.Warn("the memory limit of the cgroup cannot be read; Go will not heed it", "error", err)
 	}
+	paceCollector()
 	if err := a.open(cfg); err != nil {
 		return err
 	}
@@ -312,18 +312,3 @@ func bare(err error) error {
 }
 
 func (home) close() {}
-
-// setMemoryLimit makes Go heed the memory limit of the agent's cgroup: at 90 % of
-// it the collector works harder rather than let the kernel kill the process.
-// GOMEMLIMIT, if set, is left as it is.
-func setMemoryLimit() error {
-	if os.Getenv("GOMEMLIMIT") != "" {
-		return nil
-	}
-	limit, err := cgroupMemoryLimit()
-	if err != nil || limit == 0 {
-		return err
-	}
-	debug.SetMemoryLimit(limit / 10 * 9)
-	return nil
-}

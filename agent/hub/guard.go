@@ -131,7 +131,7 @@ func (h *Hub) admitLocked(raw signal.Series, version uint64) *entry {
 	if m.over != nil { // there is room again: it goes on where it was folded
 		id := maphash.String(h.guard.hash, d.Labels)
 		if known := m.over.members[id]; known != nil {
-			e.seed = known.seed
+			e.last = &known.seed
 			delete(m.over.members, id)
 			h.guard.members--
 		}

@@ -155,9 +155,9 @@ type entry struct {
 	full    signal.Series
 	extra   string // what the enricher said
 	version uint64 // of the settings full and drop were made with
+	last    *seed  // nil for what is no counter or running distribution: most are not
+	seen    uint32 // Unix seconds
 	drop    bool
-	seen    int64 // Unix seconds
-	seed
 }
 
 // seed is the last reading of a counter or running distribution.
@@ -363,7 +363,7 @@ func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 			}
 			st.Series.Add(1)
 		}
-		e.seen = now
+		e.seen = uint32(now)
 		if e.version != version {
 			h.refreshLocked(e, s.Series, version)
 		}
@@ -372,9 +372,12 @@ func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 			continue
 		}
 		s.Series = e.full
-		switch e.typ() {
+		switch s.Series.Type() {
 		case signal.Counter, signal.CumDist:
-			if !h.convert(&e.seed, &s, st) {
+			if e.last == nil {
+				e.last = new(seed)
+			}
+			if !h.convert(e.last, &s, st) {
 				st.Repeated.Add(1)
 				continue
 			}
@@ -383,8 +386,6 @@ func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 	}
 	b.Samples = h.appendOverflowsLocked(kept, st)
 }
-
-func (e *entry) typ() signal.Type { return e.full.Desc().Type }
 
 // refreshLocked works out what a series is called, and whether it is dropped. If
 // only the enricher has a new version and says the same as before, as for nearly
@@ -405,8 +406,8 @@ func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 	full := signal.Intern(d)
 	if full != e.full {
 		e.full = full
-		if s, ok := h.seeds[full]; ok && e.time == 0 {
-			e.seed = s
+		if s, ok := h.seeds[full]; ok && e.last == nil {
+			e.last = &s
 			delete(h.seeds, full)
 		}
 	}
@@ -461,7 +462,7 @@ func (h *Hub) sweepLocked() {
 	old := now.Add(-Forget).Unix()
 	before := len(h.series)
 	for s, e := range h.series {
-		if e.seen < old {
+		if int64(e.seen) < old {
 			h.guard.left(s)
 			delete(h.series, s)
 		}
@@ -504,7 +505,7 @@ func (h *Hub) Seed(bytes int64) error {
 			return nil // the deliveries will say so
 		}
 		for _, s := range b.Samples {
-			if t := s.Series.Desc().Type; (t == signal.Counter || t == signal.CumDist) && s.Time > h.seeds[s.Series].time {
+			if t := s.Series.Type(); (t == signal.Counter || t == signal.CumDist) && s.Time > h.seeds[s.Series].time {
 				sd := seed{time: s.Time, start: s.Start, value: s.Value}
 				if s.Hist != nil {
 					total := *s.Hist

@@ -82,29 +82,6 @@ func (t Type) String() string {
 	return "invalid"
 }
 
-// Desc is everything about a series except its values.
-type Desc struct {
-	Name   string // dotted, OpenTelemetry's where it has one: "system.cpu.time"
-	Unit   string // UCUM, as OpenTelemetry writes it: "s", "By", "1", "{packet}"
-	Type   Type
-	Labels string // flat, sorted: see AppendLabel
-}
-
-// Series is an interned Desc: 8 bytes, comparable with ==, fit for a map key.
-// The runtime drops a Desc once no Series refers to it, so churn needs no
-// eviction code of ours. The zero Series is invalid.
-type Series struct{ h unique.Handle[Desc] }
-
-// Intern returns the Series for d. It keeps copies of d's strings, never the
-// strings themselves (frame_test.go pins that the runtime clones them).
-func Intern(d Desc) Series { return Series{unique.Make(d)} }
-
-// Desc returns what s stands for.
-func (s Series) Desc() Desc { return s.h.Value() }
-
-// Valid reports whether s was made by Intern.
-func (s Series) Valid() bool { return s != Series{} }
-
 // Sample is one value of one series. Times are Unix milliseconds.
 //
 // A Counter carries both readings vendors ask for: the total since Start in

@@ -177,9 +177,9 @@ func TestABadFrameLeavesTheBatchAlone(t *testing.T) {
 	}
 }
 
-// The decoder hands unique.Make strings that point into memory it will reuse.
-// That is right only as long as unique clones them, which its documentation
-// does not promise. If this test fails, clone in reader.samples and blocks.
+// The decoder hands over strings that point into memory it will reuse. For streams
+// that is right only as long as package unique clones them, which its documentation
+// does not promise. If this test fails, clone in reader.blocks.
 func TestInternedStringsOutliveTheirFrame(t *testing.T) {
 	frame := AppendFrame(nil, parse(t, Metric, `clone.test.name{key="value of clone test"} gauge - 1 @1`))
 	var b Batch

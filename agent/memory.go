@@ -5,11 +5,60 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
+
+// setMemoryLimit makes Go heed the memory limit of the agent's cgroup: at 90 % of
+// it the collector works harder rather than let the kernel kill the process.
+// GOMEMLIMIT, if set, is left as it is.
+func setMemoryLimit() error {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return nil
+	}
+	limit, err := cgroupMemoryLimit()
+	if err != nil || limit == 0 {
+		return err
+	}
+	debug.SetMemoryLimit(limit / 10 * 9)
+	return nil
+}
+
+// heapRoom is how many bytes a large heap may grow before it is collected again.
+const heapRoom = 32 << 20
+
+// paceCollector has a large heap collected before it has doubled, which is what Go
+// does by itself: what an agent with 100,000 series holds is nearly all of it there
+// for days, so room for as much again would never be of use. A heap of no more
+// than heapRoom is left to Go. GOGC, if set, is left as it is.
+var paceCollector = sync.OnceFunc(func() {
+	if os.Getenv("GOGC") != "" {
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	set := 100
+	var pace func()
+	pace = func() {
+		metrics.Read(live)
+		if p := gcPercent(live[0].Value.Uint64()); p != set { // to set it stops the world for a moment
+			set = p
+			debug.SetGCPercent(p)
+		}
+		runtime.AddCleanup(&[2]*byte{}, func(next func()) { next() }, pace) // once after each collection
+	}
+	pace()
+})
+
+// gcPercent is by how much a heap of live bytes may grow, in steps of ten.
+func gcPercent(live uint64) int {
+	return int(min(100, max(20, 10*(10*heapRoom/max(live, 1)))))
+}
 
 // trim gives back what only the start needed of the program's own pages. A
 // kernel that keeps files in large pieces maps two megabytes of a binary at each

@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestOnlyWhatWasNeverWrittenIsGivenBack(t *testing.T) {
@@ -32,4 +35,27 @@ func TestTheProgramGoesOnWithoutItsPages(t *testing.T) {
 	if got := strings.Repeat("ab", 3); got != "ababab" {
 		t.Error(got)
 	}
+}
+
+func TestALargeHeapIsCollectedBeforeItDoubles(t *testing.T) {
+	for live, want := range map[uint64]int{0: 100, 10 << 20: 100, 32 << 20: 100, 64 << 20: 50, 100 << 20: 30, 4 << 30: 20} {
+		if got := gcPercent(live); got != want {
+			t.Errorf("%d MiB: %d %%, want %d", live>>20, got, want)
+		}
+	}
+	t.Setenv("GOGC", "") // as if it were not set
+	paceCollector()
+	held := make([]byte, 100<<20)
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		runtime.GC()
+		now := debug.SetGCPercent(100)
+		debug.SetGCPercent(now)
+		if now <= 30 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d %% with %d MiB in use", now, len(held)>>20)
+		}
+	}
+	runtime.KeepAlive(held)
 }
