@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -126,7 +127,7 @@ func TestLabels(t *testing.T) {
 	f := func(want string, pairs ...string) {
 		t.Helper()
 		g := tagger{shut: ",", own: ownTags([]string{"env:test", "team:x"})}
-		got := strings.TrimSuffix(string(g.append(nil, signal.Labels(pairs...), style{})), ",team:x,")
+		got := strings.TrimSuffix(string(g.append(nil, signal.Labels(pairs...), style{}, new(memo))), ",team:x,")
 		if got != want {
 			t.Errorf("%q gave\n%s, want\n%s", pairs, got, want)
 		}
@@ -164,7 +165,7 @@ func TestLabels(t *testing.T) {
 	for i := range 150 {
 		pairs = append(pairs, "k"+strings.Repeat("x", i), "v")
 	}
-	if got := strings.Count(string(many.append(nil, signal.Labels(pairs...), style{})), ","); got != 100 {
+	if got := strings.Count(string(many.append(nil, signal.Labels(pairs...), style{}, new(memo))), ","); got != 100 {
 		t.Errorf("%d tags", got)
 	}
 }
@@ -294,4 +295,38 @@ func FuzzTag(f *testing.F) {
 			t.Errorf("%q, %q gave %q: %v", key, value, tag, ddintake.CheckTags([]string{tag}))
 		}
 	})
+}
+
+// A body of many samples says of each what a body of its own says of it.
+func TestWhatWasWrittenBeforeChangesNothing(t *testing.T) {
+	b := kubeBatch(3)
+	b.Samples = append(b.Samples, hostBatch().Samples...)
+	b.Samples = append(b.Samples, ownBatch(50).Samples...)
+	for i, set := range []string{"a=1,b=2,z=3", "a=1,b=2,z=3", "a=1,c=2", "a=1,b=2,team=x", "a=1,b=2,team=y", "a=1,b=2", "", "a=1", "é=É,b= _ ,c=_", "é=É,b= _ ,c=_", "é=É,b= _ ,d=9", "k8s.pod.name=p,k8s.pod.uid=u,a=1", "k8s.pod.name=p,k8s.pod.uid=u,a=2"} {
+		var pairs []string
+		for kv := range strings.SplitSeq(set, ",") {
+			k, v, _ := strings.Cut(kv, "=")
+			pairs = append(pairs, k, v)
+		}
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: fmt.Sprint("memo.m", i), Type: signal.Gauge, Labels: signal.Labels(pairs...)}), Time: 1, Value: 1})
+	}
+	for _, own := range [][]string{nil, {"team:own", "b:mine"}} {
+		c := tagged()
+		c.Tags = own
+		e := Metrics("m", c, nil)
+		whole, _, _ := e.Encode(nil, b, 0, b.Len())
+		var each []byte
+		for i := range b.Len() {
+			if one, _, _ := e.Encode(nil, b, i, i+1); len(one) > 0 {
+				each = append(append(each, one[len(`{"series":[`):len(one)-2]...), ',')
+			}
+		}
+		if got := string(whole[len(`{"series":[`) : len(whole)-2]); got+"," != string(each) {
+			at := 0
+			for at < len(got) && got[at] == each[at] {
+				at++
+			}
+			t.Errorf("tags %q: differs at %d:\n%.300s\n%.300s", own, at, got[max(0, at-200):], each[max(0, at-200):])
+		}
+	}
 }

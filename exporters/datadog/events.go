@@ -136,7 +136,7 @@ func (e *events) checks(dst []byte, b *signal.Batch, lo, hi, skipped int) (body 
 func (e *events) list(dst []byte, labels string, st style) []byte {
 	dst = append(dst, `,"tags":[`...)
 	none := len(dst)
-	if dst = e.tags.append(dst, labels, st); len(dst) > none {
+	if dst = e.tags.append(dst, labels, st, new(memo)); len(dst) > none {
 		dst = dst[:len(dst)-1]
 	}
 	return append(dst, ']')

@@ -102,7 +102,7 @@ func (e *logs) head(dst []byte, labels string, level uint8) []byte {
 	at := len(dst)
 	dst = append(dst, `"ddtags":"`...)
 	none := len(dst)
-	if dst = e.tags.append(dst, labels, style{skip: [2]string{signal.LabelLogSource}}); len(dst) > none {
+	if dst = e.tags.append(dst, labels, style{skip: [2]string{signal.LabelLogSource}}, new(memo)); len(dst) > none {
 		dst[len(dst)-1] = '"' // over the last comma
 		dst = append(dst, ',')
 	} else {

@@ -313,6 +313,8 @@ type writer struct {
 	tail   [2]int
 	labels string
 	style  style
+
+	memo memo
 }
 
 // one appends a series of the metric's own name, with suffix behind it.
@@ -376,7 +378,7 @@ func (w *writer) end(st style) {
 	w.tail[0] = len(w.dst)
 	w.dst = append(w.dst, `}],"tags":[`...)
 	none := len(w.dst)
-	if w.dst = w.tags.append(w.dst, w.desc.Labels, st); len(w.dst) > none {
+	if w.dst = w.tags.append(w.dst, w.desc.Labels, st, &w.memo); len(w.dst) > none {
 		w.dst = w.dst[:len(w.dst)-1]
 	}
 	w.dst = append(w.dst, ']')

@@ -322,7 +322,7 @@ func TestStateTags(t *testing.T) {
 	f := func(want string, pairs ...string) {
 		t.Helper()
 		g := tagger{shut: ","}
-		if got := strings.TrimSuffix(string(g.append(nil, signal.Labels(pairs...), style{kube: true})), ","); got != want {
+		if got := strings.TrimSuffix(string(g.append(nil, signal.Labels(pairs...), style{kube: true}, new(memo))), ","); got != want {
 			t.Errorf("%v gave %s, want %s", pairs, got, want)
 		}
 	}

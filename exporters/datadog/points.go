@@ -86,7 +86,7 @@ func (w *writer) points(h *signal.Hist) {
 	}
 	w.dst = append(w.dst[:min(len(w.dst), from+mostName)], `","tags":[`...)
 	none := len(w.dst)
-	if w.dst = w.tags.append(w.dst, w.desc.Labels, style{}); len(w.dst) > none {
+	if w.dst = w.tags.append(w.dst, w.desc.Labels, style{}, &w.memo); len(w.dst) > none {
 		w.dst = w.dst[:len(w.dst)-1]
 	}
 	w.dst = append(w.dst, ']')

@@ -189,22 +189,41 @@ type tagger struct {
 	own        []ownTag
 }
 
+// memo is what was written for the labels of the set before: sets in succession
+// mostly differ in one label or two, and the others are copied. It goes with one
+// buffer, from which nothing is taken away.
+type memo [24]struct {
+	label, value string
+	from, to     int    // of the text written for them
+	own          uint64 // bit i: own[i] is overruled by it
+}
+
 // append appends the tags of a label set, and those of the configuration whose
 // keys no label has.
-func (g *tagger) append(dst []byte, labels string, st style) []byte {
+func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 	n, pod := 0, false // pod: its name came by
 	if st.add != "" {
 		dst = append(append(append(dst, g.open...), st.add...), g.shut...)
 		n++
 	}
 	var own uint64 // bit i: own[i] is overruled
-	for rest := labels; n < mostTags; {
+	for rest, place := labels, 0; n < mostTags; place++ {
 		k, v, next, ok := signal.NextLabel(rest)
 		if !ok {
 			break
 		}
 		rest = next
 		if v == "" || k == st.skip[0] || k == st.skip[1] || st.kube && k == "uid" { // an object made anew is the same series
+			continue
+		}
+		last := &m[min(place, len(m)-1)]
+		if last.value == v && last.label == k && !st.kube {
+			if last.from < last.to {
+				dst = append(dst, dst[last.from:last.to]...)
+				dst[len(dst)-1] = ',' // which was taken off if it was the last
+				n++
+			}
+			own |= last.own
 			continue
 		}
 		key, ok := tagKey(k)
@@ -214,11 +233,13 @@ func (g *tagger) append(dst []byte, labels string, st style) []byte {
 		if st.kube {
 			key = kubeKey(labels, k, key)
 		}
+		var overruled uint64
 		for i := range min(len(g.own), 64) {
 			if g.own[i].key == key {
-				own |= 1 << i
+				overruled |= 1 << i
 			}
 		}
+		own |= overruled
 		at := len(dst)
 		switch {
 		case k == signal.LabelPod:
@@ -236,6 +257,9 @@ func (g *tagger) append(dst []byte, labels string, st style) []byte {
 		if len(dst) > at {
 			n++
 		}
+		if !st.kube && byItself(k) {
+			last.label, last.value, last.from, last.to, last.own = k, v, at, len(dst), overruled
+		}
 	}
 	for i := range min(len(g.own), 64) {
 		if own>>i&1 == 0 && n < mostTags {
@@ -244,6 +268,16 @@ func (g *tagger) append(dst []byte, labels string, st style) []byte {
 		}
 	}
 	return dst
+}
+
+// byItself reports whether what is written for a label depends on nothing but its
+// value.
+func byItself(label string) bool {
+	switch label {
+	case signal.LabelPod, signal.LabelPodUID, signal.LabelHostID, signal.LabelWorkload, signal.LabelInterface:
+		return false
+	}
+	return true
 }
 
 // kubeKey returns the kubernetes_state_core check's tag for a label, whose tag
@@ -331,6 +365,18 @@ func appendTag(dst []byte, key, value string) []byte {
 // appendPart appends a key or a value, of which n characters stand before it.
 func appendPart(dst []byte, begin int, s string, n int, key bool) ([]byte, int) {
 	for i := 0; i < len(s) && n < mostTag; {
+		if whole := clean(s[i:min(len(s), i+mostTag-n)]); whole > 0 && (!key || len(dst) > begin || s[i]-'a' < 26) {
+			if key {
+				if colon := strings.IndexByte(s[i:i+whole], ':'); colon >= 0 {
+					whole = colon
+				}
+			}
+			dst = append(dst, s[i:i+whole]...)
+			n += whole
+			if i += whole; i == len(s) || n == mostTag {
+				break
+			}
+		}
 		c := s[i]
 		i++
 		switch {
@@ -366,6 +412,28 @@ func appendPart(dst []byte, begin int, s string, n int, key bool) ([]byte, int) 
 	}
 	return dst, n
 }
+
+// clean returns how many bytes of s a value of a tag may have as they are. No _
+// is the first of them, nor stands behind another.
+func clean(s string) int {
+	for i := range len(s) {
+		switch c := cleanBytes[s[i]]; {
+		case c == 1, c == '_' && i > 0 && s[i-1] != '_':
+		default:
+			return i
+		}
+	}
+	return len(s)
+}
+
+// cleanBytes has 1 for what a tag may have as it is, and _ for itself.
+var cleanBytes = func() (t [256]byte) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyz0123456789.-/:") {
+		t[c] = 1
+	}
+	t['_'] = '_'
+	return t
+}()
 
 // appendName appends a metric's name as Datadog keeps it: it begins with a
 // letter, and what is no ASCII letter, digit, _ or . is _. Nothing is appended
