@@ -197,6 +197,7 @@ func (d *Delivery) lane(ctx, sending context.Context, q Queue, n int) error {
 			defer func() { <-slots }()
 			if err := d.send(ctx, sending, p); err == nil {
 				d.settle(q, p)
+				p.release()
 			}
 		})
 	}
@@ -208,6 +209,19 @@ type parcel struct {
 	fate  []spool.Fate // of each item in batch; undecided until it has one
 	twice int64
 	parts []part // in the order of the frames
+}
+
+// parcels holds those that are done, for the room they have.
+var parcels = sync.Pool{New: func() any { return new(parcel) }}
+
+func (p *parcel) reset() {
+	p.batch.Reset(0)
+	*p = parcel{batch: p.batch, fate: p.fate[:0], parts: p.parts[:0]}
+}
+
+func (p *parcel) release() {
+	p.reset()
+	parcels.Put(p)
 }
 
 // part is one frame's share of a parcel.
@@ -224,7 +238,7 @@ const undecided = spool.NFates
 // Linger, until a request is full.
 func (d *Delivery) gather(ctx context.Context, q Queue) (*parcel, error) {
 	lim := d.Exporter.Limits()
-	p := &parcel{}
+	p := parcels.Get().(*parcel)
 	var full context.Context // nil until there is something that can wait
 	for {
 		seq, frame, ok, err := q.TryNext()
@@ -254,7 +268,7 @@ func (d *Delivery) gather(ctx context.Context, q Queue) (*parcel, error) {
 			// Nothing of it is to be sent: settle at once, so that a long run
 			// of expired frames is passed at the speed of reading headers.
 			d.settle(q, p)
-			p = &parcel{}
+			p.reset()
 			continue
 		}
 		if p.full(lim, d.fit.bytesPerItem()) {

@@ -15,12 +15,15 @@ type Feed struct {
 	keep   int                 // frames
 	frames map[uint64]*decoded // guarded by mu
 	order  []uint64            // of frames, oldest first; guarded by mu
+	spare  [2][]signal.Sample  // of the frames forgotten last, empty; guarded by mu
 }
 
 type decoded struct {
 	once  sync.Once
 	batch signal.Batch // samples are never written to after once
 	err   error
+	users int  // who copies from it now; guarded by Feed.mu
+	gone  bool // from Feed.frames; guarded by Feed.mu
 }
 
 // NewFeed returns a Feed that remembers the last keep frames. One delivery
@@ -35,10 +38,11 @@ func (f *Feed) Offer(seq uint64, b *signal.Batch) {
 	if f.keep == 0 || b.Kind != signal.Metric {
 		return
 	}
-	d := f.remember(seq)
+	d := f.hold(seq)
+	defer f.leave(d)
 	d.once.Do(func() {
 		d.batch.Kind = b.Kind
-		d.batch.Samples = append(make([]signal.Sample, 0, len(b.Samples)), b.Samples...)
+		d.batch.Samples = append(f.room(len(b.Samples)), b.Samples...)
 	})
 }
 
@@ -50,8 +54,12 @@ func (f *Feed) decode(b *signal.Batch, keep *signal.Match, books *spool.Books, s
 	}
 	at := b.Len()
 	if h.Kind == signal.Metric && f.keep > 0 {
-		d := f.remember(seq)
-		d.once.Do(func() { d.err = signal.AppendFromFrame(&d.batch, frame) })
+		d := f.hold(seq)
+		defer f.leave(d)
+		d.once.Do(func() {
+			d.batch.Samples = f.room(min(h.Items, len(frame)/2))
+			d.err = signal.AppendFromFrame(&d.batch, frame)
+		})
 		if d.err != nil {
 			return d.err
 		}
@@ -66,18 +74,54 @@ func (f *Feed) decode(b *signal.Batch, keep *signal.Match, books *spool.Books, s
 	return nil
 }
 
-func (f *Feed) remember(seq uint64) *decoded {
+// hold returns what is remembered of frame seq, and keeps its samples from being
+// used again until leave.
+func (f *Feed) hold(seq uint64) *decoded {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if d := f.frames[seq]; d != nil {
-		return d
+	d := f.frames[seq]
+	if d == nil {
+		if len(f.order) >= f.keep {
+			old := f.frames[f.order[0]]
+			delete(f.frames, f.order[0])
+			f.order = append(f.order[:0], f.order[1:]...)
+			old.gone = true
+			f.reuseLocked(old)
+		}
+		d = &decoded{}
+		f.frames[seq] = d
+		f.order = append(f.order, seq)
 	}
-	if len(f.order) >= f.keep {
-		delete(f.frames, f.order[0])
-		f.order = append(f.order[:0], f.order[1:]...)
-	}
-	d := &decoded{}
-	f.frames[seq] = d
-	f.order = append(f.order, seq)
+	d.users++
 	return d
+}
+
+func (f *Feed) leave(d *decoded) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	d.users--
+	f.reuseLocked(d)
+}
+
+// reuseLocked takes the samples of a frame that nobody can ask for any more.
+func (f *Feed) reuseLocked(d *decoded) {
+	if !d.gone || d.users > 0 || cap(d.batch.Samples) == 0 {
+		return
+	}
+	clear(d.batch.Samples)
+	f.spare[1], f.spare[0] = f.spare[0], d.batch.Samples[:0]
+	d.batch.Samples = nil
+}
+
+// room returns an empty slice for n samples.
+func (f *Feed) room(n int) []signal.Sample {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, s := range f.spare {
+		if cap(s) >= max(n, 1) {
+			f.spare[i] = nil
+			return s
+		}
+	}
+	return make([]signal.Sample, 0, n)
 }

@@ -583,7 +583,9 @@ func (r *reader) blocks(b *Batch, items int) {
 		}
 		items -= lines
 		if lines > 0 {
-			blk.Lines = make([]Line, lines)
+			at := len(b.lines)
+			b.lines = slices.Grow(b.lines, lines)[:at+lines] // as with scratch
+			blk.Lines = b.lines[at : at+lines : at+lines]
 		}
 		var (
 			time         int64

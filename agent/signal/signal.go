@@ -220,6 +220,7 @@ type Batch struct {
 	Events  []EventItem
 
 	scratch []byte // bodies of compressed frames; what was decoded points into it
+	lines   []Line // of blocks that were decoded
 }
 
 // Len returns the number of items: samples, lines or events.
@@ -244,7 +245,7 @@ func (b *Batch) Reset(k Kind) {
 	clear(b.Samples)
 	clear(b.Logs)
 	clear(b.Events)
-	*b = Batch{Kind: k, Samples: b.Samples[:0], Logs: b.Logs[:0], Events: b.Events[:0], scratch: b.scratch[:0]}
+	*b = Batch{Kind: k, Samples: b.Samples[:0], Logs: b.Logs[:0], Events: b.Events[:0], scratch: b.scratch[:0], lines: b.lines[:0]}
 }
 
 // Add appends one sample of s.
