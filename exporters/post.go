@@ -13,6 +13,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -79,11 +80,57 @@ func (c HTTP) Client(inFlight int) (*http.Client, error) {
 		timeout = DefaultTimeout
 	}
 	return &http.Client{
-		Transport: t,
+		Transport: settled{t},
 		Timeout:   timeout,
 		// A redirect would carry the key to a host nobody configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
+}
+
+// settled is a transport that is done with a request's body once an error is
+// returned or the answer closed. A transport by itself may go on reading for a
+// moment, if the vendor answers before it has all or the time is over; by then the
+// buffer may hold another request.
+type settled struct{ *http.Transport }
+
+func (t settled) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return t.Transport.RoundTrip(req)
+	}
+	var open sync.WaitGroup
+	watch := func(body io.ReadCloser) io.ReadCloser {
+		open.Add(1)
+		return closing{body, sync.OnceFunc(open.Done)}
+	}
+	watched := req.WithContext(req.Context())
+	watched.Body = watch(req.Body)
+	if again := req.GetBody; again != nil {
+		watched.GetBody = func() (io.ReadCloser, error) {
+			body, err := again()
+			if err == nil {
+				body = watch(body)
+			}
+			return body, err
+		}
+	}
+	resp, err := t.Transport.RoundTrip(watched)
+	if err != nil {
+		open.Wait()
+		return nil, err
+	}
+	resp.Body = closing{resp.Body, open.Wait}
+	return resp, nil
+}
+
+// closing calls then once it is closed.
+type closing struct {
+	io.ReadCloser
+	then func()
+}
+
+func (c closing) Close() error {
+	defer c.then()
+	return c.ReadCloser.Close()
 }
 
 // Post makes one request and reads at most read bytes of the answer. The error

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,4 +188,67 @@ func TestClientNamesTheFileItCannotUse(t *testing.T) {
 	f(HTTP{TLS: TLS{CAFile: "/nowhere.pem"}}, "tls.ca_file: open /nowhere.pem")
 	f(HTTP{TLS: TLS{CertFile: "/nowhere.pem"}}, "tls.cert_file")
 	f(HTTP{ProxyURL: "http://a b/"}, "proxy_url")
+}
+
+// The buffer of a body is used again once Post has returned, so by then nobody
+// may read it any more: not when the vendor answered in the middle, nor when the
+// time was over.
+func TestABodyIsNotReadBehindItsRequest(t *testing.T) {
+	over := make(chan struct{})
+	for name, answer := range map[string]http.HandlerFunc{
+		"answers at once": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) },
+		"never answers":   func(http.ResponseWriter, *http.Request) { <-over },
+		"takes a part": func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.CopyN(io.Discard, r.Body, 1<<20)
+			w.WriteHeader(http.StatusBadRequest)
+		},
+	} {
+		server := httptest.NewServer(answer)
+		client, err := HTTP{Timeout: 300 * time.Millisecond}.Client(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		late := 0
+		for range 20 {
+			body := &lateReader{left: 64 << 20}
+			req, _ := http.NewRequest(http.MethodPost, server.URL, body)
+			_, _, _, _ = Post(t.Context(), client, req, 100)
+			body.done.Store(true)
+			if !body.closed.Load() {
+				late++
+			}
+			if name == "never answers" {
+				break
+			}
+		}
+		if late > 0 {
+			t.Errorf("%s: %d bodies may still be read", name, late)
+		}
+		if name == "never answers" {
+			close(over)
+		}
+		client.CloseIdleConnections()
+		server.Close()
+	}
+}
+
+// lateReader is a body that knows whether it was closed.
+type lateReader struct {
+	left         int
+	closed, done atomic.Bool
+}
+
+func (r *lateReader) Read(p []byte) (int, error) {
+	if r.done.Load() {
+		panic("a body is read behind its request")
+	}
+	if r.left -= len(p); r.left < 0 {
+		return 0, io.EOF
+	}
+	return len(p), nil
+}
+
+func (r *lateReader) Close() error {
+	r.closed.Store(true)
+	return nil
 }

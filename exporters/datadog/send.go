@@ -2,6 +2,7 @@ package datadog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -33,11 +34,37 @@ type client struct {
 
 func newClient(name string, kind signal.Kind, c Config, lim exporters.Limits, hc *http.Client) client {
 	conf := datadog.NewConfiguration()
-	conf.HTTPClient = hc
+	conf.HTTPClient = attaching(hc)
 	conf.UserAgent = "causeway"
 	conf.Compress = false // of answers: they are short
 	conf.RetryConfiguration.EnableRetry = false
 	return client{name: name, kind: kind, limits: lim, conf: c, api: datadog.NewAPIClient(conf)}
+}
+
+// bodyKey is the key of a request's body in its context.
+type bodyKey struct{}
+
+// attached gives a request its body on its way to the wire. The client would copy
+// it twice (PrepareRequest, CallAPI), in buffers that grow to four times its size.
+type attached struct{ http.RoundTripper }
+
+func attaching(hc *http.Client) *http.Client {
+	if hc == nil { // for what only encodes
+		return nil
+	}
+	c := *hc
+	c.Transport = attached{cmp.Or(hc.Transport, http.DefaultTransport)}
+	return &c
+}
+
+func (t attached) RoundTrip(req *http.Request) (*http.Response, error) {
+	if body, ok := req.Context().Value(bodyKey{}).([]byte); ok {
+		req = req.WithContext(req.Context())
+		req.ContentLength = int64(len(body))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
+		req.Body, _ = req.GetBody()
+	}
+	return t.RoundTripper.RoundTrip(req)
 }
 
 // Name returns the name the exporter was made with.
@@ -141,7 +168,6 @@ func (c *client) do(ctx context.Context, what call, body []byte) (int, http.Head
 		return 0, nil, nil, unusable
 	}
 	headers := map[string]string{"Accept": "application/json"}
-	var post any // a nil []byte would be a body to PrepareRequest
 	if body != nil {
 		headers["Content-Type"] = "application/json"
 		switch c.limits.Encoding {
@@ -152,11 +178,11 @@ func (c *client) do(ctx context.Context, what call, body []byte) (int, http.Head
 		default:
 			headers["content-encoding"] = c.limits.Encoding
 		}
-		post = body
+		ctx = context.WithValue(ctx, bodyKey{}, body)
 	}
 	ctx = context.WithValue(ctx, datadog.ContextAPIKeys, map[string]datadog.APIKey{"apiKeyAuth": {Key: c.conf.APIKey.Reveal()}})
 	datadog.SetAuthKeys(ctx, &headers, [2]string{"apiKeyAuth", "DD-API-KEY"})
-	req, err := c.api.PrepareRequest(ctx, to, what.method, post, headers, url.Values{}, url.Values{}, nil)
+	req, err := c.api.PrepareRequest(ctx, to, what.method, nil, headers, url.Values{}, url.Values{}, nil)
 	if err != nil {
 		return 0, nil, nil, unusable
 	}
