@@ -231,6 +231,9 @@ func (h *Hub) Put(ctx context.Context, b *signal.Batch) error {
 	kind := b.Kind
 	h.Complete(b)
 	err := h.put(ctx, b)
+	if err == nil {
+		b.Release()
+	}
 	switch now := time.Now(); kind { // each kind waits for its own spool only
 	case signal.Log:
 		if due(&h.leftDue, now) {

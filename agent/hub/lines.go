@@ -129,7 +129,7 @@ func (j *job) block(blk *signal.LogBlock, s *settings, now time.Time, st *Stats)
 
 // parseLines sets what each line says of itself: time, severity, labels.
 func parseLines(p *logline.Parser, blk *signal.LogBlock, st *Stats) {
-	attrs := make([]byte, 0, len(blk.Attrs)+64*len(blk.Lines))
+	attrs := blk.SpareAttrs(len(blk.Attrs) + 64*len(blk.Lines))
 	parsed := 0
 	lo, attrLo := uint32(0), uint32(0)
 	for i := range blk.Lines {

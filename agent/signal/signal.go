@@ -168,6 +168,8 @@ type LogBlock struct {
 	Text   []byte
 	Lines  []Line
 	Attrs  []byte // flat label sets of the lines that have one, back to back
+
+	room *room // that Reserve gave it
 }
 
 // Line locates one body in its block. It has no pointers on purpose: the
@@ -218,6 +220,7 @@ type Batch struct {
 	Samples []Sample
 	Logs    []LogBlock
 	Events  []EventItem
+	Pooled  bool // Samples came from NewSamples, and may go back
 
 	scratch []byte // bodies of compressed frames; what was decoded points into it
 	lines   []Line // of blocks that were decoded

@@ -86,12 +86,15 @@ func settle(ctx context.Context, tables []*feedTable) bool {
 // put hands on the state as it is now, as that of moment at.
 func (c *cluster) put(ctx context.Context, tables []*feedTable, out collect.Sink, at time.Time) error {
 	t := at.UnixMilli()
-	b := &signal.Batch{Kind: signal.Metric}
+	newBatch := func() *signal.Batch {
+		return &signal.Batch{Kind: signal.Metric, Samples: signal.NewSamples(batchItems + batchItems/8), Pooled: true}
+	}
+	b := newBatch()
 	var failed error
 	flush := func(atLeast int) {
 		if failed == nil && len(b.Samples) >= atLeast {
 			full := b
-			b = &signal.Batch{Kind: signal.Metric, Samples: make([]signal.Sample, 0, len(full.Samples))}
+			b = newBatch()
 			failed = out.Put(ctx, full)
 		}
 	}

@@ -431,7 +431,7 @@ func (p *page) add(s signal.Sample) {
 	n := len(p.out)
 	if n == 0 || len(p.out[n-1]) == chunk {
 		// As many as last time and a few, so that a small target costs little.
-		p.out = append(p.out, make([]signal.Sample, 0, min(max(p.expect-n*chunk, 16), chunk)))
+		p.out = append(p.out, signal.NewSamples(min(max(p.expect-n*chunk, 16), chunk)))
 		n++
 	}
 	out := p.out[n-1]

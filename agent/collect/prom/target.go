@@ -134,7 +134,7 @@ func (t *target) scrape(ctx context.Context, out collect.Sink) {
 	}
 	for i, part := range parts {
 		parts[i] = nil // the sink's now
-		if err := out.Put(ctx, &signal.Batch{Kind: signal.Metric, Samples: part}); err != nil {
+		if err := out.Put(ctx, &signal.Batch{Kind: signal.Metric, Samples: part, Pooled: true}); err != nil {
 			st.Lost.Add(int64(len(part))) // the Sink says why
 			continue
 		}

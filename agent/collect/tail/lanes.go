@@ -266,8 +266,7 @@ func (t *laneTaker) reserve(i, size, n int) {
 		l := &t.s.lane[i]
 		size, n = min(size, l.bytes+l.bytes/8+256), min(n, l.lines+l.lines/8+4)
 	}
-	t.blks[i].Text = make([]byte, 0, max(size, 1))
-	t.blks[i].Lines = make([]signal.Line, 0, n)
+	t.blks[i].Reserve(max(size, 1), n)
 }
 
 // parse takes one record apart. cr is how many bytes of a line end raw holds.

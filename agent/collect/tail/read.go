@@ -210,8 +210,7 @@ func (t *plain) lines(p []byte, _ int64, limit int) int {
 	}
 	blk := t.blk
 	if blk.Lines == nil { // nearly always: sizes are known, so a block is two allocations
-		blk.Lines = make([]signal.Line, 0, n)
-		blk.Text = make([]byte, 0, len(p)-n)
+		blk.Reserve(len(p)-n, n)
 	}
 	valid := utf8.Valid(p) // once for all lines: p begins and ends between lines
 	time := t.clock.from(t.now, n)
