@@ -1,12 +1,11 @@
 package exporters
 
 import (
-	"fmt"
-	"io"
+	"encoding/binary"
+	"hash/adler32"
+	"hash/crc32"
 	"sync"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zlib"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -18,49 +17,42 @@ func Pack(dst, body []byte, encoding string) []byte {
 	case "":
 		return body
 	case "gzip":
-		return deflate(dst, body, &gzips)
+		return appendGzip(dst[:0], body)
 	case "deflate":
-		return deflate(dst, body, &zlibs)
+		return appendZlib(dst[:0], body)
 	case "zstd":
 		return zstds.EncodeAll(body, dst[:0])
 	}
 	panic("BUG: no such encoding: " + encoding)
 }
 
-// resetWriter is what gzip and zlib have in common.
-type resetWriter interface {
-	io.WriteCloser
-	Reset(io.Writer)
-}
-
-// The compressors are kept: a deflate state is 100 KiB and more. EncodeAll of
-// the one zstd encoder may be called from any number of goroutines.
+// The encoders are kept: a deflater is 128 KiB and more. EncodeAll of the one zstd
+// encoder may be called from any number of goroutines.
 var (
-	gzips = sync.Pool{New: func() any { return must(gzip.NewWriterLevel(nil, gzip.BestSpeed)) }}
-	zlibs = sync.Pool{New: func() any { return must(zlib.NewWriterLevel(nil, zlib.BestSpeed)) }}
-	zstds = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)))
+	deflaters = sync.Pool{New: func() any { return new(deflater) }}
+	zstds     = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)))
 )
 
-func deflate(dst, body []byte, pool *sync.Pool) []byte {
-	out := sliceWriter{dst[:0]}
-	w := pool.Get().(resetWriter)
-	w.Reset(&out)
-	_, err := w.Write(body)
-	if cerr := w.Close(); err == nil {
-		err = cerr
-	}
-	if err != nil {
-		panic(fmt.Sprintf("BUG: compressing in memory: %v", err))
-	}
-	pool.Put(w)
-	return out.p
+// appendGzip appends body as a gzip member (RFC 1952) without a name or a time.
+func appendGzip(dst, body []byte) []byte {
+	const unix = 3
+	dst = append(dst, 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, unix)
+	dst = appendDeflate(dst, body)
+	dst = binary.LittleEndian.AppendUint32(dst, crc32.ChecksumIEEE(body))
+	return binary.LittleEndian.AppendUint32(dst, uint32(len(body)))
 }
 
-type sliceWriter struct{ p []byte }
+// appendZlib appends body as a zlib stream (RFC 1950).
+func appendZlib(dst, body []byte) []byte {
+	dst = append(dst, 0x78, 0x01) // a window of 32 KiB, the fastest level
+	dst = appendDeflate(dst, body)
+	return binary.BigEndian.AppendUint32(dst, adler32.Checksum(body))
+}
 
-func (w *sliceWriter) Write(p []byte) (int, error) {
-	w.p = append(w.p, p...)
-	return len(p), nil
+func appendDeflate(dst, body []byte) []byte {
+	d := deflaters.Get().(*deflater)
+	defer deflaters.Put(d)
+	return d.append(dst, body)
 }
 
 func must[T any](v T, err error) T {
