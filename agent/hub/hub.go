@@ -141,6 +141,7 @@ type Hub struct {
 // settings are what a reload may change; they are replaced as a whole.
 type settings struct {
 	base     string // labels on everything
+	nowhere  string // base without what says where this agent is
 	rules    []*rule
 	lines    *lineRules // the rules for lines; nil if there are none
 	parse    logline.Format
@@ -196,7 +197,7 @@ func (h *Hub) Configure(c Config, base string, e Enricher) {
 	defer h.mu.Unlock()
 	rules := makeRules(c.Rules, h.settled.rules)
 	h.settled = settings{
-		base: base, rules: rules, lines: newLineRules(rules), parse: parse, limits: limits, enricher: e,
+		base: base, nowhere: withoutPlace(base), rules: rules, lines: newLineRules(rules), parse: parse, limits: limits, enricher: e,
 		redact:  newRedactor(c.Redact, h.redactedLocked),
 		version: h.settled.version + 1,
 	}
@@ -335,11 +336,31 @@ func (h *Hub) versionLocked() uint64 {
 
 // completeLocked merges what the node and the enricher say into a label set.
 func (h *Hub) completeLocked(labels string) string {
-	extra := h.settled.base
+	extra := h.settled.under(labels)
 	if e := h.settled.enricher; e != nil {
 		extra = signal.Merge(extra, e.Labels(labels))
 	}
 	return signal.Merge(extra, labels)
+}
+
+// under returns the agent's labels that go under a label set.
+func (s *settings) under(labels string) string {
+	if signal.Lookup(labels, signal.LabelNowhere) != "" {
+		return s.nowhere
+	}
+	return s.base
+}
+
+func withoutPlace(base string) string {
+	var rest []byte
+	for k, v := range signal.Walk(base) {
+		switch k {
+		case signal.LabelHost, signal.LabelHostID, signal.LabelNode, signal.LabelCloudZone:
+		default:
+			rest = signal.AppendLabel(rest, k, v)
+		}
+	}
+	return string(rest)
 }
 
 func (h *Hub) samples(b *signal.Batch, st *Stats) {
@@ -405,7 +426,7 @@ func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 		return
 	}
 	e.extra = extra
-	d.Labels = stored(signal.Merge(signal.Merge(h.settled.base, extra), d.Labels))
+	d.Labels = stored(signal.Merge(signal.Merge(h.settled.under(d.Labels), extra), d.Labels))
 	full := signal.Intern(d)
 	if full != e.full {
 		e.full = full

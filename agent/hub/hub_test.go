@@ -478,3 +478,24 @@ func TestConvertingAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations for 1000 samples", n)
 	}
 }
+
+func TestWhatIsNowhereGetsNoPlace(t *testing.T) {
+	base := signal.Labels(signal.LabelCluster, "c", signal.LabelHost, "leader", signal.LabelHostID, "1", signal.LabelNode, "leader", signal.LabelCloudZone, "z", "team", "x")
+	h := newHub(t, Config{}, base, nil)
+	for give, want := range map[string]string{
+		`m{a="1"} gauge - 1 @1`:                                   `m{a="1",cloud.availability_zone="z",host.id="1",host.name="leader",k8s.cluster.name="c",k8s.node.name="leader",team="x"} gauge - 1 @1`,
+		`m{-="1",a="1"} gauge - 1 @1`:                             `m{a="1",k8s.cluster.name="c",team="x"} gauge - 1 @1`,
+		`m{-="1",k8s.node.name="n1"} gauge - 1 @1`:                `m{k8s.cluster.name="c",k8s.node.name="n1",team="x"} gauge - 1 @1`,
+		`event @1 - "k" "" "t" "" {-="1",host.name="n1"} count=1`: `event @1 - "k" "" "t" "" {host.name="n1",k8s.cluster.name="c",team="x"} count=1`,
+	} {
+		kind := signal.Metric
+		if strings.HasPrefix(give, "event") {
+			kind = signal.Event
+		}
+		b := parse(t, kind, give)
+		h.Complete(b)
+		if got := strings.TrimSpace(signal.Format(b)); got != want {
+			t.Errorf("%s\nbecame %s\nwant   %s", give, got, want)
+		}
+	}
+}

@@ -29,6 +29,10 @@ const (
 	LabelPodLabelPrefix      = "k8s.pod.label."
 	LabelPodAnnotationPrefix = "k8s.pod.annotation."
 
+	// LabelNowhere says to the hub that what has it is of no host and node, and goes
+	// no further: a hundred thousand series of a leader have it, so it is short.
+	LabelNowhere = "-"
+
 	// LabelParse names the parser that a pod's annotation asks for. It is a word
 	// from one part of the agent to another, and leaves with no line.
 	LabelParse = "causeway.log.parse"

@@ -125,21 +125,21 @@ func TestEveryFamilyThatVendorsUseIsThere(t *testing.T) {
 	}
 }
 
+// What the hub makes of it is tested there.
 func TestNothingOfTheClusterIsOnTheLeadersNode(t *testing.T) {
 	r := rows{nowhere: true}
 	node(&r, object[*corev1.Node](t, "apiVersion: v1\nkind: Node\nmetadata: {name: n1}"))
 	service(&r, object[*corev1.Service](t, "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: d}"))
 	for _, rd := range append(r.each, r.sums...) {
 		d := rd.series.Desc()
-		hub := signal.Merge(signal.Labels(signal.LabelHost, "leader", signal.LabelNode, "leader"), d.Labels)
-		if h := signal.Lookup(hub, signal.LabelHost); h != "" {
-			t.Errorf("%s has the host %q", d.Name, h)
+		if signal.Lookup(d.Labels, signal.LabelNowhere) == "" {
+			t.Errorf("%s is on the leader's node", d.Name)
 		}
 		want := ""
 		if strings.HasPrefix(d.Name, "kube_node_") {
 			want = "n1"
 		}
-		if n := signal.Lookup(hub, signal.LabelNode); n != want {
+		if n := signal.Lookup(d.Labels, signal.LabelNode); n != want {
 			t.Errorf("%s has the node %q, want %q", d.Name, n, want)
 		}
 	}

@@ -36,15 +36,7 @@ type rows struct {
 // anywhere is what the readings of the cluster say of host and node: nothing.
 // Without it the hub would complete them with the node of whichever agent leads
 // at the time, and each hand-over would begin new series.
-var anywhere = noNode()
-
-func noNode() string {
-	var set []byte
-	for _, key := range [...]string{signal.LabelCloudZone, signal.LabelHostID, signal.LabelHost, signal.LabelNode} {
-		set = signal.AppendLabel(set, key, "")
-	}
-	return signal.Sorted(string(set))
-}
+var anywhere = signal.Labels(signal.LabelNowhere, "1")
 
 // of begins an object: its identity as key, value, … pairs, its namespace and
 // kind for the count.
