@@ -129,15 +129,24 @@ func (k *Kube) absent() error {
 // namespaceFile is where Kubernetes tells a pod its namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// leaseNamespace is where the lease is: as configured, as the pod was told, as
-// the service account's files say.
-func (k *Kube) leaseNamespace() (string, error) {
-	if ns := first(k.conf.LeaseNamespace, k.id.Namespace); ns != "" {
-		return ns, nil
+// namespace is where this agent's pod is: as it was told, as the service
+// account's files say.
+func (k *Kube) namespace() (string, error) {
+	if k.id.Namespace != "" {
+		return k.id.Namespace, nil
 	}
 	p, err := os.ReadFile(namespaceFile)
+	return strings.TrimSpace(string(p)), err
+}
+
+// leaseNamespace is where the lease is: as configured, else beside the pod.
+func (k *Kube) leaseNamespace() (string, error) {
+	if k.conf.LeaseNamespace != "" {
+		return k.conf.LeaseNamespace, nil
+	}
+	ns, err := k.namespace()
 	if err != nil {
 		return "", fmt.Errorf("no namespace for the lease; set collect.kubernetes.lease_namespace: %w", err)
 	}
-	return strings.TrimSpace(string(p)), nil
+	return ns, nil
 }
