@@ -20,12 +20,15 @@
 //     known of it stays, and is sent, until it can be read again.
 //  4. One agent leads at a time, but for an overlap of seconds. What it does
 //     ends before its lease does. How far it has come is written on the lease
-//     with each renewal, so the next one goes on there: it makes up intervals
-//     that fell between with the state it finds, and repeats at most one.
+//     with each renewal, and before an interval is handed on where the one
+//     before is not there yet. So the next one goes on there, however soon
+//     this one died: it makes up intervals that fell between with the state it
+//     finds, and repeats at most one.
 //  5. An event is given to the Sink at least once per change of its count, and
 //     its EventItem.ID is the same each time: a hand-over that was not
-//     orderly, or a kill, repeats what came since the last renewal. None is
-//     lost that the API server still has.
+//     orderly, or a kill, repeats what came since the lease was last written:
+//     two seconds of events, and what a leader that died sooner had made up.
+//     None is lost that the API server still has.
 //  6. Pods.Version changes only when an answer of Pods.Labels may have changed.
 //  7. Targets watches only what is needed to name targets, and keeps of it only
 //     what is scraped. What it says of an endpoint does not depend on which agent
