@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
 )
@@ -122,6 +123,18 @@ func (n *node) write(active, forget string) {
 	}
 }
 
+// edit changes the configuration.
+func (n *node) edit(from, to string) {
+	n.t.Helper()
+	text, err := os.ReadFile(n.path())
+	if err != nil || !strings.Contains(string(text), from) {
+		n.t.Fatalf("no %s in %s, %v", from, text, err)
+	}
+	if err := os.WriteFile(n.path(), []byte(strings.Replace(string(text), from, to, 1)), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 func (n *node) get(path string) (int, string) {
 	n.t.Helper()
 	resp, err := http.Get("http://" + n.addr + path)
@@ -216,6 +229,56 @@ func TestAnAgentDeliversAndAccounts(t *testing.T) {
 			t.Errorf("%s/%s: %d left after an orderly stop", r.Name, r.Kind, r.Waiting)
 		}
 	}
+}
+
+// A host that is in no cluster is told so, and that is no fault unless one was
+// asked for.
+func TestWithoutKubernetesAutoIsSilent(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	f := func(enabled, state string, warnings ...string) {
+		t.Helper()
+		n := &node{t: t, dir: t.TempDir(), addr: freeAddr(t)}
+		n.write("a", "1h")
+		n.edit("kubernetes: {enabled: false}", "kubernetes: {enabled: "+enabled+", interval: 1s}")
+		n.start()
+		defer n.end()
+		var st Status
+		until(t, enabled+": "+state, func() bool {
+			st = n.status()
+			states, asked := map[string]string{}, false
+			for _, s := range st.Sources {
+				states[s.Name] = s.State
+				asked = asked || s.Name == "collect/kubernetes/podstate" && s.Runs > 0
+			}
+			return asked && states["collect/kubernetes"] == state && states["collect/kubernetes/pods"] == state
+		})
+		got := slices.DeleteFunc(st.Warnings, func(w string) bool { return !strings.Contains(w, "kubernetes") })
+		if !slices.Equal(got, warnings) {
+			t.Errorf("%s: warnings %q", enabled, got)
+		}
+	}
+	const why = ": no Kubernetes: this is no pod; name a file in collect.kubernetes.kubeconfig: not available here"
+	f("auto", "absent")
+	f(`"true"`, "waiting", "collect/kubernetes"+why, "collect/kubernetes/pods"+why)
+}
+
+func TestStatusWarnsOfWhatSourcesSay(t *testing.T) {
+	f := func(s StatusSource, want ...string) {
+		t.Helper()
+		if got := s.warnings(); !slices.Equal(got, want) {
+			t.Errorf("%+v: %q", s, got)
+		}
+	}
+	cluster := kube.Status{
+		Pods: &kube.PodsStatus{Error: "p"}, Election: "e", APIServer: "a",
+		Resources: []kube.ResourceStatus{{Resource: "nodes"}, {Resource: "jobs", Error: "r"}}, Events: &kube.EventsStatus{Error: "v"},
+	}
+	f(StatusSource{Name: "collect/kubernetes", Detail: cluster}, "collect/kubernetes: e", "collect/kubernetes: a", "collect/kubernetes: r", "collect/kubernetes: v")
+	f(StatusSource{Name: "collect/kubernetes/pods", Detail: cluster})
+	f(StatusSource{Name: "s", State: "waiting", Error: "x\ny", Detail: StatusLogs{Trouble: []string{"z"}}}, "s: x", "s: z")
+	f(StatusSource{Name: "s", State: "stopped", Error: "x"})
+	f(StatusSource{Name: "s", Detail: StatusScrapes{Trouble: slices.Repeat([]string{"t"}, mostTrouble+2)}},
+		append(slices.Repeat([]string{"s: t"}, mostTrouble), "s: 2 more like these; `causeway status -o json` has them all")...)
 }
 
 func TestWhatIsRefusedIsKeptAsADeadLetterAndCanBeSentAgain(t *testing.T) {

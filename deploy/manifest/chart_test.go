@@ -51,7 +51,7 @@ func TestChartCasesAreWhatIsRendered(t *testing.T) {
 	f("listeners", datadog+"collect:\n  statsd: {listen: [\"udp://127.0.0.1:9125\", \"unixgram:///run/causeway/dsd.socket\"], cgroups: /elsewhere}\n"+
 		"  prometheus: {annotations: false, targets: [{url: http://db:9100/metrics}, {url: http://plain/metrics}, {url: http://127.0.0.1:1/metrics}]}\n",
 		"hostPorts: true\n", func(o *Options) { o.HostPorts = true })
-	f("probes", datadog+"collect:\n  kubernetes: {pods: false}\n  prometheus: {monitors: \"false\"}\n"+
+	f("probes", datadog+"collect:\n  kubernetes: {pods: false}\n"+
 		"  probes: [{name: a, type: http, url: \"http://shop:8080/\"}, {name: b, type: tcp, address: \"db:5432\"}]\n", "{}\n")
 	f("no-services", datadog+"collect: {prometheus: {services: false, monitors: \"false\"}}\n", "role: all\n", apart)
 	f("own-agent", "active: [x, nr]\nagent: {data_dir: /mnt/fast, listen: \":9000\", token: \"${TOKEN}\", node: \"${NODE_NAME}\"}\n"+

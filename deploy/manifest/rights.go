@@ -49,8 +49,12 @@ func (p *Plan) nodeRules() []rule {
 			reading("prometheus.services and monitors: and where they are", "discovery.k8s.io", []string{"endpointslices"}, "list", "watch"))
 	}
 	if p.monitors() {
+		monitors := []string{"podmonitors", "servicemonitors"}
+		if !p.pods() { // a PodMonitor's targets are pods of the node
+			monitors = monitors[1:]
+		}
 		rules = append(rules, reading("prometheus.monitors: what the Prometheus operator's objects name, where the cluster has them",
-			"monitoring.coreos.com", []string{"podmonitors", "servicemonitors"}, "list", "watch"))
+			"monitoring.coreos.com", monitors, "list", "watch"))
 	}
 	if p.cfgKubelet() {
 		rules = append(rules, reading("containers: the kubelet's /metrics/cadvisor, /metrics/resource, /metrics/probes and /stats/summary",
@@ -103,6 +107,12 @@ func (p *Plan) leaseRules() []rule {
 	return []rule{lease, reading("the election of the leader: its first lease", "coordination.k8s.io", []string{"leases"}, "create")}
 }
 
+// peersRules are the rights of who shares the endpoints of services with other
+// agents, in their namespace. Who may watch all pods has them already.
+func (p *Plan) peersRules() []rule {
+	return []rule{reading("prometheus.services and monitors: the agents on other nodes, so that each target has one", "", []string{"pods"}, "list", "watch")}
+}
+
 // leader is the name of the account that stands for election.
 func (p *Plan) leader() string {
 	if p.standsApart() {
@@ -135,6 +145,9 @@ func (p *Plan) rights() []Object {
 	if p.onNode() {
 		all = append(all, p.clusterRole(p.Name+"-node", p.Name, "What the agent of a node may do.", p.nodeRules())...)
 	}
+	if p.scrapesServices() && !p.pods() {
+		all = append(all, p.role(p.Name+"-peers", p.Namespace, p.Name, p.peersRules())...)
+	}
 	if !p.leads() {
 		return all
 	}
@@ -143,15 +156,21 @@ func (p *Plan) rights() []Object {
 	if namespace == "" {
 		namespace = p.Namespace
 	}
-	m := p.meta(p.Name + "-lease")
+	return append(all, p.role(p.Name+"-lease", namespace, p.leader(), p.leaseRules())...)
+}
+
+// role returns rights in one namespace.
+func (p *Plan) role(name, namespace, account string, list []rule) []Object {
+	rules, notes := split(list)
+	m := p.meta(name)
 	m.Namespace = namespace
-	rules, notes := split(p.leaseRules())
-	return append(all,
-		Object{&rbacv1.Role{TypeMeta: rbac("Role"), ObjectMeta: m, Rules: rules}, "", notes},
-		Object{Object: &rbacv1.RoleBinding{
-			TypeMeta: rbac("RoleBinding"), ObjectMeta: m, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: m.Name},
-			Subjects: p.subject(p.leader()),
-		}})
+	return []Object{
+		{&rbacv1.Role{TypeMeta: rbac("Role"), ObjectMeta: m, Rules: rules}, "", notes},
+		{Object: &rbacv1.RoleBinding{
+			TypeMeta: rbac("RoleBinding"), ObjectMeta: m, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+			Subjects: p.subject(account),
+		}},
+	}
 }
 
 func (p *Plan) clusterRole(name, account, comment string, list []rule) []Object {

@@ -10,12 +10,13 @@ import (
 	"testing"
 
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // grants returns every right of a plan, one "verb group/resource" each, with /NAME where it is bound to one.
 func grants(p *Plan) map[string]bool {
 	all := map[string]bool{}
-	add := func(rules []rbacv1.PolicyRule) {
+	add := func(o metav1.Object, rules []rbacv1.PolicyRule) {
 		for _, r := range rules {
 			for _, v := range r.Verbs {
 				for _, u := range r.NonResourceURLs {
@@ -26,6 +27,9 @@ func grants(p *Plan) map[string]bool {
 						names := r.ResourceNames
 						if len(names) == 0 {
 							names = []string{""}
+						}
+						if o.GetNamespace() != "" && res == "pods" {
+							res = "pods of " + o.GetNamespace()
 						}
 						for _, n := range names {
 							all[strings.TrimSuffix(strings.TrimPrefix(fmt.Sprintf("%s %s/%s/%s", v, g, res, n), " "), "/")] = true
@@ -38,9 +42,9 @@ func grants(p *Plan) map[string]bool {
 	for _, o := range p.Objects() {
 		switch o := o.Object.(type) {
 		case *rbacv1.ClusterRole:
-			add(o.Rules)
+			add(o, o.Rules)
 		case *rbacv1.Role:
-			add(o.Rules)
+			add(o, o.Rules)
 		}
 	}
 	return all
@@ -159,6 +163,23 @@ func TestScrapingOfServicesIsAskedFor(t *testing.T) {
 	f("{monitors: false}", true)
 	f("{services: false, monitors: false}", false)
 	f("{enabled: false}", false)
+}
+
+// Who scrapes services shares them with the agents of other nodes, and must see
+// their pods; a PodMonitor is of no use to who does not watch the node's.
+func TestWithoutTheNodesPodsOnlyTheAgentsAreSeen(t *testing.T) {
+	f := func(text string, want ...string) {
+		t.Helper()
+		p := planOf(t, "collect: {containers: {enabled: false}, "+text+"}", nodes)
+		if got := slices.Sorted(maps.Keys(grants(p))); !slices.Equal(got, want) {
+			t.Errorf("%s: %q", text, got)
+		}
+	}
+	f("kubernetes: {pods: false}",
+		"list /pods of causeway", "list /services", "list discovery.k8s.io/endpointslices", "list monitoring.coreos.com/servicemonitors",
+		"watch /pods of causeway", "watch /services", "watch discovery.k8s.io/endpointslices", "watch monitoring.coreos.com/servicemonitors")
+	f("kubernetes: {pods: false}, prometheus: {monitors: false, services: false}")
+	f("prometheus: {monitors: false, services: false}", "list /pods", "watch /pods")
 }
 
 func TestEveryRuleNamesItsFeature(t *testing.T) {

@@ -31,6 +31,7 @@ const every = 5 * time.Second
 type contender struct {
 	t                        *testing.T // of the whole test: agents outlive subtests
 	name, bin, file, address string
+	namespace                string // of its pod, if it has one
 
 	cmd  *exec.Cmd
 	read chan struct{}
@@ -75,7 +76,7 @@ func (p *contender) start() {
 	t := p.t
 	t.Helper()
 	p.cmd = exec.CommandContext(t.Context(), p.bin, "run", "-c", p.file)
-	p.cmd.Env = append(os.Environ(), "POD_NAME="+p.name)
+	p.cmd.Env = append(os.Environ(), "POD_NAME="+p.name, "POD_NAMESPACE="+p.namespace)
 	p.said = &bytes.Buffer{}
 	p.cmd.Stderr = p.said
 	out, err := p.cmd.StdoutPipe()
@@ -138,7 +139,8 @@ func (p *contender) intervals() []int64 {
 	return slices.Sorted(maps.Keys(p.state))
 }
 
-// room is what the tests read of the status of the Kubernetes room.
+// room is what the tests read of the status of the Kubernetes room, and of the
+// scraper.
 type room struct {
 	Absent    string
 	Leader    string
@@ -160,9 +162,17 @@ type room struct {
 		Objects, Series int
 		Error           string
 	}
+	Scrapes struct {
+		Targets []struct {
+			From, URL string
+			Up        bool
+		}
+		Trouble []string
+	} `json:"-"`
+	Warnings []string `json:"-"`
 }
 
-// status asks for the status of the room, as a person does.
+// status asks for the status, as a person does.
 func (p *contender) status() (room, error) {
 	client := &http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
@@ -176,18 +186,28 @@ func (p *contender) status() (room, error) {
 			Name   string
 			Detail json.RawMessage
 		}
+		Warnings []string
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&all); err != nil {
 		return room{}, err
 	}
+	r := room{Warnings: all.Warnings}
+	err = errors.New("there is no collect/kubernetes in the status")
 	for _, s := range all.Sources {
-		if s.Name == "collect/kubernetes" {
-			var r room
-			return r, json.Unmarshal(s.Detail, &r)
+		switch s.Name {
+		case "collect/kubernetes":
+			err = json.Unmarshal(s.Detail, &r)
+		case "collect/prometheus":
+			if err := json.Unmarshal(s.Detail, &r.Scrapes); err != nil {
+				return r, err
+			}
 		}
 	}
-	return room{}, errors.New("there is no collect/kubernetes in the status")
+	return r, err
 }
+
+// named is the resource of a right that is missing.
+var named = regexp.MustCompile(`resources \["([a-z]+)"\]`)
 
 // wrong returns what the status says is wrong, by feature.
 func (r room) wrong() map[string]string {
@@ -200,6 +220,16 @@ func (r room) wrong() map[string]string {
 	}
 	for _, k := range r.Resources {
 		all[k.Resource] = k.Error
+	}
+	for _, text := range r.Scrapes.Trouble {
+		feature := text
+		if m := named.FindStringSubmatch(text); m != nil {
+			feature = m[1]
+		}
+		if feature == "pods" {
+			feature = "own pods"
+		}
+		all[feature] = text
 	}
 	maps.DeleteFunc(all, func(_, v string) bool { return v == "" })
 	return all

@@ -131,6 +131,7 @@ func TestLead(t *testing.T) {
 	}
 	sub("a killed leader costs no event and no interval", killed)
 	sub("who steps down in order leaves nothing twice", steppedDown)
+	sub("leaders that die at once cost no interval", diedAtOnce)
 	sub("a compacted etcd costs no event and doubles no new one", compacted)
 }
 
@@ -164,6 +165,20 @@ func steppedDown(e election) {
 		e.Errorf("%d of 80 events came twice", n)
 	}
 	e.judge(last, 0)
+}
+
+// diedAtOnce kills the leader, and who follows as soon as it has sent what it
+// made up; the one that was killed first is back by then.
+func diedAtOnce(e election) {
+	from := e.reports(e.one, 0)
+	e.one.kill()
+	e.reports(e.two, from)
+	e.two.kill()
+	e.one.start()
+	last := e.reports(e.one, from+int64(20*time.Second/time.Millisecond)) // beyond what two can have sent
+	e.two.start()
+	e.reports(e.one, last)
+	e.judge(from-1, 2)
 }
 
 // compacted has nobody lead while events come and go and etcd forgets all that

@@ -223,7 +223,7 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	has("layer 4, of this node's pods", `SELECT last(value) FROM kube_pod_status_phase WHERE pod_name = 'host' GROUP BY *`, "Running")
 	has("logs", `SELECT count(message) FROM syslog WHERE namespace = 'demo' AND workload_kind = 'Deployment' AND workload_name = 'web'`, `"count"`)
 	has("the log of a pod that crashes", `SELECT message FROM syslog WHERE pod_name = 'crash' LIMIT 1`, "line 1")
-	has("errors", `SELECT message FROM syslog WHERE stream = 'stderr' LIMIT 1`, "something is wrong")
+	has("errors", `SELECT message FROM syslog WHERE stream = 'stderr' AND namespace = 'demo' LIMIT 1`, "something is wrong")
 	has("events of a pod that crashes", `SELECT title FROM events WHERE pod_name = 'crash' AND reason = 'BackOff'`, "BackOff")
 
 	kubectl := func(args ...string) {

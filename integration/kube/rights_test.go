@@ -3,8 +3,13 @@
 package kube
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,10 +45,11 @@ type installation struct {
 	says    string // what status must say is missing
 	rest    string // accounts and bindings
 	roles   []role
-	broken  role // the one without that right
-	kind    string
+	broken  role   // the one without that right
+	kind    string // cluster: the leader's | node | blind: a node's that does not watch the node's pods
 
 	agent *contender
+	shop  *shop
 }
 
 // right is one thing that a rule allows: a verb on a lease, a path, or a resource.
@@ -89,9 +95,9 @@ func (w right) without(roles []role) (broken role, feature, says string) {
 		feature = "" // an API server answers these to everybody, unless --authorization-always-allow-paths says otherwise
 	case len(rule.NonResourceURLs) > 0:
 		feature = "api_server"
-	case r.Kind == "Role":
+	case rule.Resources[0] == "leases":
 		feature = "lease"
-	case strings.HasSuffix(r.Name, "-node"):
+	case item == "pods" && !strings.HasSuffix(r.Name, "-cluster"):
 		feature = "own pods"
 	}
 	*list = slices.Delete(slices.Clone(*list), w.item, w.item+1)
@@ -102,12 +108,15 @@ func (w right) without(roles []role) (broken role, feature, says string) {
 }
 
 // install renders an installation that has only its rights.
-func (a *agent) install(t *testing.T, name string) *installation {
+func (a *agent) install(t *testing.T, s *shop, name, kind string) *installation {
 	t.Helper()
-	in := &installation{name: name, kind: "cluster"}
-	const conf = `{version: 1, active: [local], destinations: {local: {type: influxdb, embedded: true}},
- collect: {prometheus: {enabled: "false"}, kubernetes: {secrets: true}}}`
-	for doc := range strings.SplitSeq(a.manifest(t, conf, "--role=all", "--name="+name, "--namespace="+name), "\n---\n") {
+	in := &installation{name: name, kind: kind, shop: s}
+	keys, as := "secrets: true", "--role=all"
+	if kind == "blind" {
+		keys, as = "pods: false", "--role=node"
+	}
+	conf := `{version: 1, active: [local], destinations: {local: {type: influxdb, embedded: true}}, collect: {kubernetes: {` + keys + `}}}`
+	for doc := range strings.SplitSeq(a.manifest(t, conf, as, "--name="+name, "--namespace="+name), "\n---\n") {
 		var r role
 		if err := yaml.Unmarshal([]byte(doc), &r); err != nil {
 			t.Fatal(err)
@@ -141,13 +150,20 @@ func (in *installation) start(t *testing.T, c *Cluster, a *agent) {
 	}
 	keys := fmt.Sprintf("kubeconfig: %q, secrets: true, lease_namespace: %s, lease_name: causeway, qps: 100, burst: 100", file, in.name)
 	who := "node: somewhere, role: cluster"
-	if in.kind == "node" { // a role that also has the status
+	if in.kind != "cluster" { // a role that also has the status
 		keys, who = keys+`, objects: "off", events: "off", api_server: false`, "node: node-1, role: auto"
+	}
+	if in.kind == "blind" {
+		keys += ", pods: false"
 	}
 	if in.feature != "api_server" && in.feature != "" && in.kind == "cluster" { // its answer is megabytes, for each of thirty
 		keys += ", api_server: false"
 	}
 	in.agent = newContender(t, a, in.name, who, keys)
+	in.agent.namespace = in.name
+	if in.kind != "cluster" {
+		in.agent.rewrite(`prometheus: {enabled: "false"}`, `prometheus: {interval: 1s}`)
+	}
 	in.agent.start()
 }
 
@@ -161,8 +177,9 @@ func (in *installation) is(t *testing.T, c *Cluster, feature string) {
 			t.Logf("its roles:\n%s\nthe agent says:\n%s", roles, in.agent.said)
 		}
 	}()
-	until(t, c, fmt.Sprintf("%s to lack %q", in.name, feature), func() error {
-		r, err := in.agent.status()
+	var r room
+	until(t, c, fmt.Sprintf("%s to lack %q", in.name, feature), func() (err error) {
+		r, err = in.agent.status()
 		if err != nil {
 			return err
 		}
@@ -173,9 +190,20 @@ func (in *installation) is(t *testing.T, c *Cluster, feature string) {
 		if feature != "" && (!strings.Contains(wrong[feature], "forbidden; a rule of") || !strings.Contains(wrong[feature], in.says)) {
 			t.Errorf("%s: status does not say that %s is missing: %s", in.name, in.says, wrong[feature])
 		}
-		if in.kind == "node" {
-			if r.Pods == nil || r.Pods.Synced != (feature == "") {
+		for _, w := range r.Warnings {
+			if feature == "" || !strings.Contains(w, in.says) {
+				return fmt.Errorf("a warning of %q", w)
+			}
+		}
+		if feature != "" && len(r.Warnings) == 0 {
+			return errors.New("no warning")
+		}
+		if in.kind != "cluster" {
+			if (r.Pods != nil) != (in.kind == "node") || r.Pods != nil && r.Pods.Synced != (feature != "own pods") {
 				return fmt.Errorf("the pods: %+v", r.Pods)
+			}
+			if got, want := in.shop.scraped(r), in.scrapes(feature); !slices.Equal(got, want) {
+				return fmt.Errorf("scraped are %q, not %q", got, want)
 			}
 			return nil
 		}
@@ -192,25 +220,174 @@ func (in *installation) is(t *testing.T, c *Cluster, feature string) {
 		}
 		return nil
 	})
+	if feature != "" && in.kind != "cluster" {
+		t.Logf("%s, %s: scraped are %q; %.230q", in.name, in.kind, in.shop.scraped(r), r.Warnings)
+	}
+}
+
+// shop is a namespace with something to scrape: a service with an endpoint on
+// node-1 and one on another node, which has no agent, a ServiceMonitor that
+// selects it, and a PodMonitor that selects a pod on node-1.
+type shop struct{ here, elsewhere *url.URL }
+
+// newShop opens one. Its pages are this process's, at an address that may be an endpoint's.
+func newShop(t *testing.T, c *Cluster) *shop {
+	t.Helper()
+	ip := "127.0.0.1"
+	addresses, _ := net.InterfaceAddrs()
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok && n.IP.To4() != nil && n.IP.IsGlobalUnicast() {
+			ip = n.IP.String()
+		}
+	}
+	page := func() *url.URL {
+		l, err := net.Listen("tcp", net.JoinHostPort(ip, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "open 1") }))
+		server.Listener.Close()
+		server.Listener = l
+		server.Start()
+		t.Cleanup(server.Close)
+		u, err := url.Parse(server.URL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	s := &shop{page(), page()}
+	crds, err := os.ReadFile(filepath.Join("testdata", "monitors.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	apply(t, c, string(crds))
+	for _, name := range []string{"servicemonitors", "podmonitors"} {
+		wants(t, c, "True", "get", "crd", name+".monitoring.coreos.com", "-o", `jsonpath={.status.conditions[?(@.type=="Established")].status}`)
+	}
+	slice := func(node string, at *url.URL) string {
+		return fmt.Sprintf(`---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: web-%[1]s, namespace: shop, labels: {kubernetes.io/service-name: web}}
+addressType: IPv4
+ports: [{name: metrics, port: %[3]s}]
+endpoints: [{addresses: [%[2]s], nodeName: %[1]s}]
+`, node, at.Hostname(), at.Port())
+	}
+	apply(t, c, fmt.Sprintf(`
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: web, namespace: shop}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop, labels: {app: web}, annotations: {prometheus.io/scrape: "true", prometheus.io/path: /service}}
+spec: {ports: [{name: metrics, port: 80}]}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, endpoints: [{port: metrics, path: /servicemonitor}]}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: PodMonitor
+metadata: {name: web, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, podMetricsEndpoints: [{portNumber: %s, path: /podmonitor}]}
+`, s.here.Port())+slice("node-1", s.here)+slice("node-2", s.elsewhere))
+	s.place(t, c, "shop", "web", "app: web")
+	return s
+}
+
+// place makes a pod that seems to run on node-1, which has no kubelet.
+func (s *shop) place(t *testing.T, c *Cluster, namespace, name, label string) {
+	t.Helper()
+	apply(t, c, fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %[2]s, namespace: %[1]s, labels: {%[3]s}}
+spec:
+  nodeName: node-1
+  serviceAccountName: %[2]s
+  automountServiceAccountToken: false
+  containers: [{name: web, image: web, ports: [{name: metrics, containerPort: %[4]s}]}]
+`, namespace, name, label, s.here.Port()))
+	ip := s.here.Hostname()
+	status := fmt.Sprintf(`{"status": {"phase": "Running", "podIP": %q, "podIPs": [{"ip": %q}], "conditions": [{"type": "Ready", "status": "True"}]}}`, ip, ip)
+	if _, err := c.Kubectl(t.Context(), "", "-n", namespace, "patch", "pod", name, "--subresource=status", "-p", status); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// scraped returns what an agent scrapes with success, and whether it is elsewhere.
+func (s *shop) scraped(r room) []string {
+	var all []string
+	for _, target := range r.Scrapes.Targets {
+		if !target.Up {
+			continue
+		}
+		if u, err := url.Parse(target.URL); err == nil && u.Host == s.elsewhere.Host {
+			target.From += " elsewhere"
+		}
+		all = append(all, target.From)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// scrapes is what the agent scrapes in the shop without a right.
+func (in *installation) scrapes(without string) []string {
+	all := []string{"podmonitor/shop/web/0", "service/shop/web", "service/shop/web elsewhere", "servicemonitor/shop/web/0", "servicemonitor/shop/web/0 elsewhere"}
+	return slices.DeleteFunc(all, func(name string) bool {
+		ofPods := strings.HasPrefix(name, "podmonitor/")
+		switch without {
+		case "services", "endpointslices":
+			return !ofPods || in.kind == "blind"
+		case "servicemonitors":
+			return strings.HasPrefix(name, "servicemonitor/") || ofPods && in.kind == "blind"
+		case "podmonitors":
+			return ofPods
+		case "own pods": // nor is it known that the other node has no agent
+			return ofPods || strings.HasSuffix(name, " elsewhere")
+		}
+		return ofPods && in.kind == "blind"
+	})
 }
 
 // TestEachRightIsNeededAndEnough runs agents whose service accounts have exactly
 // the rendered roles: one has all of them and lacks nothing; each other lacks one
 // right, its status names that and nothing else, and it recovers by itself when
-// the right is given. The kubelet's rights are TestNode's.
+// the right is given. What the agents of a node scrape says what a right is for.
+// The kubelet's rights are TestNode's.
 func TestEachRightIsNeededAndEnough(t *testing.T) {
 	c := start(t, Options{})
 	a := newAgent(t, c)
-	whole := a.install(t, "whole")
-	all := []*installation{whole}
-	for i, w := range rights(whole.roles) {
-		in := a.install(t, fmt.Sprintf("less-%d", i))
+	shop := newShop(t, c)
+	all := []*installation{a.install(t, shop, "whole", "cluster"), a.install(t, shop, "whole-node", "node"), a.install(t, shop, "whole-blind", "blind")}
+	whole := len(all)
+	less := func(kind string, w right) {
+		in := a.install(t, shop, fmt.Sprintf("less-%d", len(all)-whole), kind)
 		in.broken, in.feature, in.says = w.without(in.roles)
 		in.roles[w.role], in.broken = in.broken, in.roles[w.role] // broken is the whole one from here on
-		if in.feature == "own pods" {
-			in.kind = "node"
-		}
 		all = append(all, in)
+	}
+	for _, w := range rights(all[0].roles) {
+		kind := "cluster"
+		if strings.HasSuffix(all[0].roles[w.role].Name, "-node") {
+			kind = "node"
+		}
+		less(kind, w)
+	}
+	for _, w := range rights(all[2].roles) {
+		less("blind", w)
 	}
 	var b strings.Builder
 	for _, in := range all {
@@ -223,6 +400,12 @@ func TestEachRightIsNeededAndEnough(t *testing.T) {
 		}
 	}
 	apply(t, c, b.String())
+	for _, in := range all {
+		if in.kind != "cluster" {
+			shop.place(t, c, in.name, in.name, "app.kubernetes.io/name: causeway")
+		}
+	}
+	c.stopNamed("kube-controller-manager") // it would say that the node is dead
 	t.Cleanup(func() {
 		for _, in := range all {
 			if in.agent != nil && in.agent.cmd != nil {
@@ -239,15 +422,20 @@ func TestEachRightIsNeededAndEnough(t *testing.T) {
 		features[in.feature]++
 	}
 	b.Reset()
-	for _, in := range all[1:] {
+	for _, in := range all[whole:] {
 		b.WriteString("---\n" + in.broken.text(t))
 	}
 	apply(t, c, b.String())
 	for _, in := range all {
 		in.is(t, c, "")
 	}
-	if features["lease"] != 3 || features["api_server"] != 1 || features[""] != 3 || features["events"] != 1 || features["own pods"] != 1 {
-		t.Errorf("rights of each feature: %v", features)
+	want := map[string]int{ // services and endpoint slices are read for three reasons
+		"": whole + 2, "lease": 3, "api_server": 1, "events": 1, "own pods": 2, "services": 3, "endpointslices": 3, "servicemonitors": 2, "podmonitors": 1,
 	}
-	t.Logf("%d rights, %d of which a default API server does not ask for", len(all)-1, features[""]-1)
+	for feature, n := range want {
+		if features[feature] != n {
+			t.Errorf("%d rights are for %q", features[feature], feature)
+		}
+	}
+	t.Logf("%d rights, %d of which a default API server does not ask for: %v", len(all)-whole, features[""]-whole, features)
 }

@@ -248,6 +248,7 @@ func (e *events) list(ctx context.Context, client lister[*corev1.EventList], out
 	done = true
 	e.state.at(version)
 	e.save(true)
+	e.leases.write(ctx, markEvents) // where nobody has read any yet, a successor would begin with those of the last minutes
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -155,16 +156,18 @@ type agent struct {
 	events *events
 	out    *sink
 	stop   func()
+	server *leaseServer // nobody renews the lease
 }
 
 // start starts a reader whose folder is dir and to whom the lease says mark, by holder.
 func start(t *testing.T, s *stream, dir, name, mark, holder string) *agent {
 	t.Helper()
 	k := New(Default(), Identity{PodName: name}, dir, slog.New(slog.DiscardHandler))
-	k.cluster.leases.begin(nil, name)
+	server := &leaseServer{lease: &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{HolderIdentity: &name}}}
+	k.cluster.leases.begin(reach{server, name}, "causeway", name)
 	k.cluster.leases.found, k.cluster.leases.holder = map[string]string{markEvents: mark}, holder
 	ctx, cancel := context.WithCancel(t.Context())
-	a := &agent{events: k.cluster.events, out: &sink{}}
+	a := &agent{events: k.cluster.events, out: &sink{}, server: server}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -218,6 +221,9 @@ func TestEventsOverARestart(t *testing.T) {
 		a := start(t, s, dir, "one", "", "")
 		wantIDs(t, "first", a, "a-1")
 		mark := a.mark()
+		if got := a.server.lease.Annotations[markEvents]; got != mark || mark == "" {
+			t.Errorf("after the first list the lease says %q, not %q", got, mark)
+		}
 		a.stop()
 		s.add("b", 1, time.Now().Add(-time.Hour)) // late, and still the stream has it
 		a = start(t, s, dir, "one", mark, "one")

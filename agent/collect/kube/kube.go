@@ -20,12 +20,15 @@
 //     known of it stays, and is sent, until it can be read again.
 //  4. One agent leads at a time, but for an overlap of seconds. What it does
 //     ends before its lease does. How far it has come is written on the lease
-//     with each renewal, so the next one goes on there: it makes up intervals
-//     that fell between with the state it finds, and repeats at most one.
+//     with each renewal, and before an interval is handed on where the one
+//     before is not there yet. So the next one goes on there, however soon
+//     this one died: it makes up intervals that fell between with the state it
+//     finds, and repeats at most one.
 //  5. An event is given to the Sink at least once per change of its count, and
 //     its EventItem.ID is the same each time: a hand-over that was not
-//     orderly, or a kill, repeats what came since the last renewal. None is
-//     lost that the API server still has.
+//     orderly, or a kill, repeats what came since the lease was last written:
+//     two seconds of events, and what a leader that died sooner had made up.
+//     None is lost that the API server still has.
 //  6. Pods.Version changes only when an answer of Pods.Labels may have changed.
 //  7. Targets watches only what is needed to name targets, and keeps of it only
 //     what is scraped. What it says of an endpoint does not depend on which agent
@@ -97,7 +100,7 @@ func (k *Kube) Cluster() collect.Source { return k.cluster }
 // cluster and there need not be one; connect returns then when ctx ends.
 func (k *Kube) connect(ctx context.Context) (*clients, error) {
 	c, err := k.open()
-	if errors.Is(err, collect.ErrAbsent) && k.conf.Enabled != "true" {
+	if k.Absent() {
 		<-ctx.Done()
 		return nil, nil
 	}
@@ -126,18 +129,32 @@ func (k *Kube) absent() error {
 	return k.missing
 }
 
+// Absent reports whether there is no cluster here, and there need not be one.
+func (k *Kube) Absent() bool {
+	return k.conf.Enabled != "true" && errors.Is(k.absent(), collect.ErrAbsent)
+}
+
 // namespaceFile is where Kubernetes tells a pod its namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
-// leaseNamespace is where the lease is: as configured, as the pod was told, as
-// the service account's files say.
-func (k *Kube) leaseNamespace() (string, error) {
-	if ns := first(k.conf.LeaseNamespace, k.id.Namespace); ns != "" {
-		return ns, nil
+// namespace is where this agent's pod is: as it was told, as the service
+// account's files say.
+func (k *Kube) namespace() (string, error) {
+	if k.id.Namespace != "" {
+		return k.id.Namespace, nil
 	}
 	p, err := os.ReadFile(namespaceFile)
+	return strings.TrimSpace(string(p)), err
+}
+
+// leaseNamespace is where the lease is: as configured, else beside the pod.
+func (k *Kube) leaseNamespace() (string, error) {
+	if k.conf.LeaseNamespace != "" {
+		return k.conf.LeaseNamespace, nil
+	}
+	ns, err := k.namespace()
 	if err != nil {
 		return "", fmt.Errorf("no namespace for the lease; set collect.kubernetes.lease_namespace: %w", err)
 	}
-	return strings.TrimSpace(string(p)), nil
+	return ns, nil
 }

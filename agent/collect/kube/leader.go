@@ -114,7 +114,7 @@ func (c *cluster) name() (string, error) {
 
 // term waits to be elected, leads, and returns when it leads no more, or ctx ends.
 func (c *cluster) term(ctx context.Context, cs *clients, namespace, me string, out collect.Sink) error {
-	c.leases.begin(cs.coordination, me)
+	c.leases.begin(cs.coordination, namespace, me)
 	// The elector gives the lease back when its context ends. That must not be
 	// before the work has ended, so it gets a context that ends later.
 	electing, release := context.WithCancel(klog.NewContext(context.WithoutCancel(ctx), klog.Logger{}))
@@ -211,24 +211,26 @@ func (c *cluster) end() {
 }
 
 // leases is the client of the election. It writes how far this agent has come
-// on the lease each time the lease is renewed, so that neither a request nor a
-// right is needed for it.
+// on the lease each time the lease is renewed, so that no right and hardly ever
+// a request is needed for it.
 type leases struct {
 	k *Kube
 
-	mu     sync.Mutex
-	client coordinationclient.LeasesGetter // guarded by mu
-	me     string                          // guarded by mu
-	found  map[string]string               // annotations of the lease when it was last read; guarded by mu
-	holder string                          // who had it then; guarded by mu
-	marks  map[string]string               // to be written; guarded by mu
-	last   error                           // guarded by mu
+	mu        sync.Mutex
+	client    coordinationclient.LeasesGetter // guarded by mu
+	namespace string                          // of the lease; guarded by mu
+	me        string                          // guarded by mu
+	found     map[string]string               // annotations of the lease when it was last read; guarded by mu
+	holder    string                          // who had it then; guarded by mu
+	marks     map[string]string               // to be written; guarded by mu
+	written   map[string]string               // those on the lease; never changed, only replaced; guarded by mu
+	last      error                           // guarded by mu
 }
 
-func (l *leases) begin(c coordinationclient.LeasesGetter, me string) {
+func (l *leases) begin(c coordinationclient.LeasesGetter, namespace, me string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.client, l.me, l.marks = c, me, map[string]string{}
+	l.client, l.namespace, l.me, l.marks, l.written = c, namespace, me, map[string]string{}, nil
 }
 
 // mark sets what the next renewal writes.
@@ -236,6 +238,29 @@ func (l *leases) mark(key, value string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.marks[key] = value
+}
+
+// write writes the marks now, unless that of key is on the lease, or somebody
+// else has it. It does not renew it. What goes wrong is left to the next renewal.
+func (l *leases) write(ctx context.Context, key string) {
+	ctx, cancel := context.WithTimeout(ctx, retryPeriod)
+	defer cancel()
+	for range 3 { // a renewal may come between
+		l.mu.Lock()
+		written, me, namespace := l.written[key] == l.marks[key], l.me, l.namespace
+		l.mu.Unlock()
+		if written {
+			return
+		}
+		c := l.Leases(namespace)
+		lease, err := c.Get(ctx, l.k.conf.LeaseName, metav1.GetOptions{})
+		if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != me {
+			return
+		}
+		if _, err := c.Update(ctx, lease, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
+			return
+		}
+	}
 }
 
 // before returns what the leader before this one wrote, and who it was; it is
@@ -323,14 +348,18 @@ func (c leaseClient) Create(ctx context.Context, lease *coordinationv1.Lease, o 
 // Update writes the marks too.
 func (c leaseClient) Update(ctx context.Context, lease *coordinationv1.Lease, o metav1.UpdateOptions) (*coordinationv1.Lease, error) {
 	c.l.mu.Lock()
-	for k, v := range c.l.marks {
-		if lease.Annotations == nil {
-			lease.Annotations = map[string]string{}
-		}
-		lease.Annotations[k] = v
-	}
+	marks := maps.Clone(c.l.marks)
 	c.l.mu.Unlock()
+	if lease.Annotations == nil {
+		lease.Annotations = map[string]string{}
+	}
+	maps.Copy(lease.Annotations, marks)
 	lease, err := c.LeaseInterface.Update(ctx, lease, o)
+	if err == nil {
+		c.l.mu.Lock()
+		c.l.written = marks
+		c.l.mu.Unlock()
+	}
 	c.l.note("update", err)
 	return lease, err
 }

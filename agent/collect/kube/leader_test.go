@@ -37,7 +37,16 @@ type leaseServer struct {
 	mu      sync.Mutex
 	lease   *coordinationv1.Lease
 	version int
-	cut     string // who cannot reach it
+	cut     map[string]bool // who cannot reach it
+}
+
+func (s *leaseServer) cutOff(who string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cut == nil {
+		s.cut = map[string]bool{}
+	}
+	s.cut[who] = true
 }
 
 // reach is the server as one agent reaches it.
@@ -50,7 +59,7 @@ func (r reach) Leases(string) coordinationclient.LeaseInterface { return r }
 
 func (r reach) lock() (func(), error) {
 	r.mu.Lock()
-	if r.cut == r.who {
+	if r.cut[r.who] {
 		r.mu.Unlock()
 		return nil, errors.New("no route to host")
 	}
@@ -123,8 +132,13 @@ type runs struct {
 
 func stand(t *testing.T, s *leaseServer, name string, kinds ...kind) *runs {
 	t.Helper()
+	return standEvery(t, 15*time.Second, s, name, kinds...)
+}
+
+func standEvery(t *testing.T, every time.Duration, s *leaseServer, name string, kinds ...kind) *runs {
+	t.Helper()
 	c := Default()
-	c.Events, c.APIServer, c.LeaseNamespace = "off", false, "causeway"
+	c.Interval, c.Events, c.APIServer, c.LeaseNamespace = every, "off", false, "causeway"
 	r := &runs{k: New(c, Identity{PodName: name, Role: "auto"}, t.TempDir(), slog.New(slog.DiscardHandler)), out: &sink{}}
 	r.k.clients = &clients{coordination: reach{s, name}}
 	r.k.cluster.kinds = kinds
@@ -153,14 +167,17 @@ func (r *runs) intervals(at time.Time) []int {
 	return list
 }
 
-// every15 reports whether list is 0, 15, 30, … without a gap, and how many
+// every15 is steps of 15.
+func every15(list []int) (gapless bool, twice int) { return steps(15, list) }
+
+// steps reports whether list is 0, step, 2*step, … without a gap, and how many
 // times are there twice.
-func every15(list []int) (gapless bool, twice int) {
+func steps(step int, list []int) (gapless bool, twice int) {
 	slices.Sort(list)
 	n := len(list)
 	list = slices.Compact(list)
 	for i, v := range list {
-		if v != 15*i {
+		if v != step*i {
 			return false, n - len(list)
 		}
 	}
@@ -199,9 +216,7 @@ func TestALeaderThatIsCutOffStopsBeforeItsLeaseEnds(t *testing.T) {
 		time.Sleep(time.Second)
 		b := stand(t, s, "b", namespaces())
 		time.Sleep(time.Minute)
-		s.mu.Lock()
-		s.cut = "a"
-		s.mu.Unlock()
+		s.cutOff("a")
 		time.Sleep(renewDeadline + retryPeriod + time.Second)
 		if a.k.Status().Leading || b.k.Status().Leading {
 			t.Errorf("after the renewal deadline a leads: %v, b: %v", a.k.Status().Leading, b.k.Status().Leading)
@@ -218,11 +233,36 @@ func TestALeaderThatIsCutOffStopsBeforeItsLeaseEnds(t *testing.T) {
 		if !ok || twice > 1 {
 			t.Errorf("%v, then %v", a.intervals(began), b.intervals(began))
 		}
-		s.mu.Lock()
-		s.cut = ""
-		s.mu.Unlock()
 		a.stop()
 	})
+}
+
+// Each leader is cut off for good at its first word, before any renewal could
+// tell how far it has come: the first one of a cluster, and one that has to make
+// up what fell between.
+func TestALeaderThatDiesAtOnceLeavesAMark(t *testing.T) {
+	for _, every := range []int{1, 5} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now().Truncate(time.Duration(every) * time.Second)
+			s := &leaseServer{}
+			var all []int
+			for i, name := range []string{"a", "b", "c", "d"} {
+				r := standEvery(t, time.Duration(every)*time.Second, s, name, namespaces())
+				defer r.stop()
+				for len(r.intervals(began)) == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				if i == 3 {
+					time.Sleep(time.Minute)
+				}
+				s.cutOff(name)
+				all = append(all, r.intervals(began)...)
+			}
+			if ok, twice := steps(every, all); !ok || twice > 3 {
+				t.Errorf("every %d s: %v; %d twice", every, all, twice)
+			}
+		})
+	}
 }
 
 func TestAResourceThatIsForbiddenFailsAlone(t *testing.T) {
@@ -311,14 +351,14 @@ func TestWithoutAClusterThereIsNothing(t *testing.T) {
 		}
 		synctest.Wait()
 		err := k.PodState().Sample(ctx, &signal.Batch{Kind: signal.Metric})
-		if !errors.Is(err, collect.ErrAbsent) || !strings.Contains(k.Status().Absent, "kubeconfig") {
-			t.Errorf("%v; %+v", err, k.Status())
+		if err != nil || !k.Absent() || !strings.Contains(k.Status().Absent, "kubeconfig") {
+			t.Errorf("%v; absent: %v, %+v", err, k.Absent(), k.Status())
 		}
 		cancel()
 		wg.Wait()
 		k.conf.Enabled = "true"
-		if err := k.Pods().Run(t.Context(), &sink{}); !errors.Is(err, collect.ErrAbsent) {
-			t.Errorf("enabled: true: %v", err)
+		if err := k.Pods().Run(t.Context(), &sink{}); !errors.Is(err, collect.ErrAbsent) || k.Absent() {
+			t.Errorf("enabled: true: %v; absent: %v", err, k.Absent())
 		}
 	})
 }

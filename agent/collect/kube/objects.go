@@ -25,16 +25,18 @@ func (c *cluster) sample(ctx context.Context, tables []*feedTable, out collect.S
 	every := c.k.conf.Interval
 	sampled, _ := c.leases.before(markSampled)
 	next := resume(sampled, time.Now(), every)
+	c.sampled(next.Add(-every)) // should this agent die at once, the next one begins where it began
 	var asked time.Time
 	for {
 		for now := time.Now(); !next.After(now); next = next.Add(every) {
 			if now.Sub(next) > mostMakeUp { // the Sink made us wait: what it missed has passed
 				next = now.Truncate(every)
 			}
+			c.leases.write(ctx, markSampled) // the interval before, so that a successor repeats one at most
 			if err := c.put(ctx, tables, out, next); err != nil {
 				break // the Sink says why; the same interval comes again
 			}
-			c.leases.mark(markSampled, strconv.FormatInt(next.UnixMilli(), 10))
+			c.sampled(next)
 		}
 		if c.k.conf.APIServer {
 			full := time.Since(asked) >= serverEvery
@@ -47,6 +49,11 @@ func (c *cluster) sample(ctx context.Context, tables []*feedTable, out collect.S
 			return
 		}
 	}
+}
+
+// sampled marks an interval as handed on.
+func (c *cluster) sampled(at time.Time) {
+	c.leases.mark(markSampled, strconv.FormatInt(at.UnixMilli(), 10))
 }
 
 // resume returns the first interval to hand on: the one after the mark of the

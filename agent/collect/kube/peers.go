@@ -96,7 +96,7 @@ func (t *Targets) alive() (nodes map[string]bool, known bool) {
 
 // self is the pod this agent runs in, nil where that is not known.
 func (t *Targets) self() *Pod {
-	ns, err := t.k.leaseNamespace()
+	ns, err := t.k.namespace()
 	if err != nil || t.k.id.PodName == "" {
 		return nil
 	}
@@ -118,6 +118,9 @@ func (t *Targets) Peers() []string {
 // peersTrouble says what is wrong with knowing the other agents, "" if nothing is.
 func (t *Targets) peersTrouble() string {
 	if !t.peers.ready() {
+		if _, err := t.k.namespace(); err != nil && t.watches("endpointslices") != nil {
+			return "the other agents are not known, so that this one scrapes only what is on its own node: set POD_NAMESPACE from metadata.namespace: " + brief(err)
+		}
 		return "" // its feed says why
 	}
 	if _, known := t.alive(); known {

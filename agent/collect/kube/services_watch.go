@@ -230,7 +230,7 @@ func (t *Targets) arrange(ctx context.Context, c *clients) bool {
 	}
 	if names := t.toScrape(monitors); len(names) > 0 {
 		t.slicesOf(names, begin)
-		if ns, err := t.k.leaseNamespace(); err == nil {
+		if ns, err := t.k.namespace(); err == nil { // else peersTrouble says so
 			selector, _ := kinOf(t.self())
 			begin("pods", selector, ns, selector, t.peers)
 		}

@@ -119,10 +119,15 @@ func monitorObject(t testing.TB, text string) *unstructured.Unstructured {
 	return u
 }
 
-// runTargets runs Targets against a until the test is over.
+// runTargets runs Targets against a until the test is over. The lease is not
+// where the agents are.
 func runTargets(t *testing.T, a *targetAPI, conf TargetsConfig) *Targets {
 	t.Helper()
-	k := newTestKube(t, nil)
+	return runTargetsOf(t, newTestKube(t, func(c *Config) { c.LeaseNamespace = "kube-system" }), a, conf)
+}
+
+func runTargetsOf(t *testing.T, k *Kube, a *targetAPI, conf TargetsConfig) *Targets {
+	t.Helper()
 	k.clients = &clients{}
 	if err := k.pods.Add(objects(t, strings.TrimPrefix(agents, "\n"))[0]); err != nil {
 		t.Fatal(err)
@@ -296,6 +301,24 @@ func TestWhatIsForbiddenFailsAlone(t *testing.T) {
 	f("servicemonitors", rule(monitorsGroup, "servicemonitors"), 3, 0)
 	f("podmonitors", rule(monitorsGroup, "podmonitors"), 3, 4)
 	f("pods", "the other agents are not known, so that this one scrapes only what is on its own node: "+rule("", "pods"), 1, 2)
+}
+
+// Outside of a pod an agent has no place to look for the others.
+func TestWithoutANamespaceTheOtherAgentsAreUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newTargetAPI()
+		a.objects["services"] = []runtime.Object{object[*corev1.Service](t, webService)}
+		a.objects["endpointslices"] = []runtime.Object{objects(t, strings.TrimPrefix(webSlice, "\n"))[0]}
+		k := newTestKube(t, func(c *Config) { c.LeaseNamespace = "kube-system" })
+		k.id.Namespace = ""
+		targets := runTargetsOf(t, k, a, TargetsConfig{Services: true, Monitors: "auto"})
+		if got := targets.Trouble(); len(got) != 1 || !strings.Contains(got[0], "set POD_NAMESPACE") {
+			t.Errorf("trouble: %q", got)
+		}
+		if got := strings.Join(targets.Peers(), " "); got != "n1" || a.watched() != "endpointslices services" {
+			t.Errorf("peers: %s; watches %s", got, a.watched())
+		}
+	})
 }
 
 func TestMonitorsThatMustBeThere(t *testing.T) {

@@ -1,13 +1,15 @@
 // Command workload is what the tests run in pods. Its arguments are deeds, done
 // in order:
 //
-//	log=N           writes N numbered lines to stdout, and an error to stderr each tenth
+//	log=N           writes N numbered lines to stdout
 //	every=DURATION  writes a numbered line each so often, from now on
 //	serve=ADDRESS   answers /healthz and /metrics, from now on
 //	burn=DURATION   uses a core for so long
 //	eat=BYTES       takes memory, and touches it
 //	exit=CODE       ends
 //	wait            waits to be ended
+//
+// Each tenth line is followed by an error on stderr.
 package main
 
 import (
@@ -26,17 +28,20 @@ func main() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	var lines atomic.Int64
-	line := func() { fmt.Printf(`{"level":"info","msg":"line %d"}`+"\n", lines.Add(1)) }
+	line := func() {
+		n := lines.Add(1)
+		fmt.Printf(`{"level":"info","msg":"line %d"}`+"\n", n)
+		if n%10 == 0 {
+			fmt.Fprintf(os.Stderr, "error %d: something is wrong\n", n)
+		}
+	}
 	var held [][]byte
 	for _, arg := range os.Args[1:] {
 		deed, value, _ := strings.Cut(arg, "=")
 		switch deed {
 		case "log":
-			for i := range number(value) {
+			for range number(value) {
 				line()
-				if i%10 == 9 {
-					fmt.Fprintf(os.Stderr, "error %d: something is wrong\n", i)
-				}
 			}
 		case "every":
 			d := duration(value)
