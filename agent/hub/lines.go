@@ -94,7 +94,9 @@ func (h *Hub) refreshStreamLocked(e *streamEntry, raw signal.Stream, version uin
 // stored returns a label set without what is for the hub alone, and without
 // empty values: a collector says so that a label of the agent's is not its own.
 func stored(labels string) string {
-	ours := func(k, v string) bool { return v == "" || k == signal.LabelParse || k == labelSkip || k == signal.LabelNowhere }
+	ours := func(k, v string) bool {
+		return v == "" || k == signal.LabelParse || k == labelSkip || k == signal.LabelNowhere
+	}
 	clean := true
 	for k, v := range signal.Walk(labels) {
 		clean = clean && !ours(k, v)

@@ -6,9 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,10 +15,12 @@ import (
 // serves ten thousand files. The kernel's queue is the only buffer, and it folds
 // equal neighbours, so a loud file costs a few bytes until the next look.
 // It is written on x/sys and not on fsnotify because the queue must be left
-// alone between two looks: fsnotify's goroutine would wake for every write.
+// alone between two looks: fsnotify's goroutine would wake for every write. So
+// would Go's own poller, which is told of every event of a file that it has once
+// seen; the queue is waited for with poll(2) instead, in a thread of its own.
 type watch struct {
-	f      *os.File
-	conn   syscall.RawConn
+	fd     int
+	stop   int // an eventfd: close says so by it
 	buf    []byte
 	wakes  chan struct{} // holds one: there are events
 	again  chan struct{} // holds one: the queue was emptied
@@ -37,14 +37,12 @@ func openWatch(ctx context.Context) (*watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open inotify: %w; files are looked at once a second instead (fs.inotify.max_user_instances may be too small)", err)
 	}
-	w := &watch{
-		f: os.NewFile(uintptr(fd), "inotify"), buf: make([]byte, 64<<10),
-		wakes: make(chan struct{}, 1), again: make(chan struct{}, 1),
-	}
-	if w.conn, err = w.f.SyscallConn(); err != nil {
-		w.f.Close()
+	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		_ = unix.Close(fd)
 		return nil, fmt.Errorf("wait for inotify: %w", err)
 	}
+	w := &watch{fd: fd, stop: stop, buf: make([]byte, 64<<10), wakes: make(chan struct{}, 1), again: make(chan struct{}, 1)}
 	w.waiter.Go(func() { w.wait(ctx) })
 	return w, nil
 }
@@ -53,12 +51,12 @@ func openWatch(ctx context.Context) (*watch, error) {
 // the queue has been drained. It reads nothing itself.
 func (w *watch) wait(ctx context.Context) {
 	for {
-		err := w.conn.Read(func(fd uintptr) bool {
-			n, err := unix.IoctlGetInt(int(fd), unix.TIOCINQ)
-			return err != nil || n > 0
-		})
-		if err != nil {
-			return // closed
+		ready := []unix.PollFd{{Fd: int32(w.fd), Events: unix.POLLIN}, {Fd: int32(w.stop), Events: unix.POLLIN}}
+		if _, err := unix.Poll(ready, -1); err != nil && !errors.Is(err, unix.EINTR) || ready[1].Revents != 0 {
+			return
+		}
+		if ready[0].Revents == 0 {
+			continue
 		}
 		select {
 		case w.wakes <- struct{}{}:
@@ -144,26 +142,23 @@ func events(p []byte, f func(wd int, change change, name string)) {
 }
 
 func (w *watch) control(f func(fd int) error) error {
-	var err error
-	if cerr := w.conn.Control(func(fd uintptr) {
-		for {
-			if err = f(int(fd)); err != unix.EINTR {
-				return
-			}
+	for {
+		if err := f(w.fd); !errors.Is(err, unix.EINTR) {
+			return err
 		}
-	}); cerr != nil {
-		return cerr
 	}
-	return err
 }
 
+// close ends the goroutine and the watches.
 func (w *watch) close() {
-	w.f.Close()
+	_, _ = unix.Write(w.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0})
 	select {
-	case w.again <- struct{}{}: // the waiter may stand there; it finds the file closed
+	case w.again <- struct{}{}:
 	default:
 	}
 	w.waiter.Wait()
+	_ = unix.Close(w.fd)
+	_ = unix.Close(w.stop)
 }
 
 // watchable reports whether inotify tells of all changes in the folder: on file
