@@ -31,7 +31,7 @@ func setMemoryLimit() error {
 }
 
 // heapRoom is how many bytes a large heap may grow before it is collected again.
-const heapRoom = 32 << 20
+const heapRoom = 24 << 20
 
 // paceCollector has a large heap collected before it has doubled, which is what Go
 // does by itself: what an agent with 100,000 series holds is nearly all of it there
