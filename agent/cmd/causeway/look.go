@@ -22,11 +22,6 @@ import (
 	"github.com/causeway-agent/causeway/config"
 )
 
-// outputFlag adds -o to a command and returns where its value is.
-func outputFlag(c *cobra.Command) *string {
-	return c.Flags().StringP("output", "o", "text", "text or json")
-}
-
 func statusCommand(g *global) *cobra.Command {
 	var output *string
 	c := &cobra.Command{
@@ -268,8 +263,12 @@ func (g *global) tap(ctx context.Context, cfg *config.Config, kind, match string
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 4<<20)
 	for n := 0; (limit == 0 || n < limit) && lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
-			fmt.Fprintln(g.out, text)
+		text, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		fmt.Fprintln(g.out, text)
+		if !strings.HasPrefix(text, signal.BlockText) {
 			n++
 		}
 	}

@@ -72,6 +72,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{exitUsage, err} })
 	root.AddCommand(runCommand(g), validateCommand(g), configCommand(g), onceCommand(g), statusCommand(g),
 		reconcileCommand(g), spoolCommand(g), dlqCommand(g), tapCommand(g), kubernetesCommand(g), dashboardsCommand(g), versionCommand(g))
+	groupsRefuse(root)
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return 0
