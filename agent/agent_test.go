@@ -122,6 +122,18 @@ func (n *node) write(active, forget string) {
 	}
 }
 
+// edit changes the configuration.
+func (n *node) edit(from, to string) {
+	n.t.Helper()
+	text, err := os.ReadFile(n.path())
+	if err != nil || !strings.Contains(string(text), from) {
+		n.t.Fatalf("no %s in %s, %v", from, text, err)
+	}
+	if err := os.WriteFile(n.path(), []byte(strings.Replace(string(text), from, to, 1)), 0o600); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
 func (n *node) get(path string) (int, string) {
 	n.t.Helper()
 	resp, err := http.Get("http://" + n.addr + path)
@@ -216,6 +228,37 @@ func TestAnAgentDeliversAndAccounts(t *testing.T) {
 			t.Errorf("%s/%s: %d left after an orderly stop", r.Name, r.Kind, r.Waiting)
 		}
 	}
+}
+
+// A host that is in no cluster is told so, and that is no fault unless one was
+// asked for.
+func TestWithoutKubernetesAutoIsSilent(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	f := func(enabled, state string, warnings ...string) {
+		t.Helper()
+		n := &node{t: t, dir: t.TempDir(), addr: freeAddr(t)}
+		n.write("a", "1h")
+		n.edit("kubernetes: {enabled: false}", "kubernetes: {enabled: "+enabled+", interval: 1s}")
+		n.start()
+		defer n.end()
+		var st Status
+		until(t, enabled+": "+state, func() bool {
+			st = n.status()
+			states, asked := map[string]string{}, false
+			for _, s := range st.Sources {
+				states[s.Name] = s.State
+				asked = asked || s.Name == "collect/kubernetes/podstate" && s.Runs > 0
+			}
+			return asked && states["collect/kubernetes"] == state && states["collect/kubernetes/pods"] == state
+		})
+		got := slices.DeleteFunc(st.Warnings, func(w string) bool { return !strings.Contains(w, "kubernetes") })
+		if !slices.Equal(got, warnings) {
+			t.Errorf("%s: warnings %q", enabled, got)
+		}
+	}
+	const why = ": no Kubernetes: this is no pod; name a file in collect.kubernetes.kubeconfig: not available here"
+	f("auto", "absent")
+	f(`"true"`, "waiting", "collect/kubernetes"+why, "collect/kubernetes/pods"+why)
 }
 
 func TestWhatIsRefusedIsKeptAsADeadLetterAndCanBeSentAgain(t *testing.T) {

@@ -258,6 +258,9 @@ func (r *running) status() StatusSource {
 	if r.look != nil {
 		s.Detail = r.look()
 	}
+	if s.State == "running" && r.absent != nil && r.absent() {
+		s.State = "absent"
+	}
 	return s
 }
 

@@ -31,6 +31,8 @@ type unit struct {
 	stats *collect.Stats              // of a source; may be nil
 	look  func() any                  // what else status shows of it; may be nil
 	heard func() []string             // where it listens by now; nil for what does not listen
+
+	absent func() bool // whether there is nothing for it here, and need not be; nil for what looks for itself
 }
 
 // running is a unit that was started.

@@ -80,15 +80,16 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 			units = append(units, unit{
 				name: "collect/kubernetes/pods", sort: sourceUnit, conf: conf,
 				run:  func(ctx context.Context) error { return k.room.Pods().Run(ctx, a.hub) },
-				look: func() any { return k.room.Status() },
+				look: func() any { return k.room.Status() }, absent: k.room.Absent,
 			})
 			poll("kubernetes/podstate", k.conf.Interval, k.room.PodState(), conf)
+			units[len(units)-1].absent = k.room.Absent
 		}
 		if k.id.Role != "node" {
 			units = append(units, unit{
 				name: "collect/kubernetes", sort: sourceUnit, conf: conf,
 				run:  func(ctx context.Context) error { return k.room.Cluster().Run(ctx, a.hub) },
-				look: func() any { return k.room.Status() },
+				look: func() any { return k.room.Status() }, absent: k.room.Absent,
 			})
 		}
 	}

@@ -97,7 +97,7 @@ func (k *Kube) Cluster() collect.Source { return k.cluster }
 // cluster and there need not be one; connect returns then when ctx ends.
 func (k *Kube) connect(ctx context.Context) (*clients, error) {
 	c, err := k.open()
-	if errors.Is(err, collect.ErrAbsent) && k.conf.Enabled != "true" {
+	if k.Absent() {
 		<-ctx.Done()
 		return nil, nil
 	}
@@ -124,6 +124,11 @@ func (k *Kube) absent() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.missing
+}
+
+// Absent reports whether there is no cluster here, and there need not be one.
+func (k *Kube) Absent() bool {
+	return k.conf.Enabled != "true" && errors.Is(k.absent(), collect.ErrAbsent)
 }
 
 // namespaceFile is where Kubernetes tells a pod its namespace.

@@ -311,14 +311,14 @@ func TestWithoutAClusterThereIsNothing(t *testing.T) {
 		}
 		synctest.Wait()
 		err := k.PodState().Sample(ctx, &signal.Batch{Kind: signal.Metric})
-		if !errors.Is(err, collect.ErrAbsent) || !strings.Contains(k.Status().Absent, "kubeconfig") {
-			t.Errorf("%v; %+v", err, k.Status())
+		if err != nil || !k.Absent() || !strings.Contains(k.Status().Absent, "kubeconfig") {
+			t.Errorf("%v; absent: %v, %+v", err, k.Absent(), k.Status())
 		}
 		cancel()
 		wg.Wait()
 		k.conf.Enabled = "true"
-		if err := k.Pods().Run(t.Context(), &sink{}); !errors.Is(err, collect.ErrAbsent) {
-			t.Errorf("enabled: true: %v", err)
+		if err := k.Pods().Run(t.Context(), &sink{}); !errors.Is(err, collect.ErrAbsent) || k.Absent() {
+			t.Errorf("enabled: true: %v; absent: %v", err, k.Absent())
 		}
 	})
 }
