@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/collect"
+	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/prom"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
@@ -175,9 +176,7 @@ func (a *Agent) status() Status {
 	}
 	slices.SortFunc(s.Sources, func(x, y StatusSource) int { return strings.Compare(x.Name, y.Name) })
 	for _, src := range s.Sources {
-		if src.Error != "" && src.State != "stopped" {
-			s.Warnings = append(s.Warnings, src.Name+": "+firstLine(src.Error))
-		}
+		s.Warnings = append(s.Warnings, src.warnings()...)
 	}
 	for _, k := range signal.Kinds {
 		st := a.spools[k].Stats()
@@ -223,6 +222,43 @@ func (a *Agent) status() Status {
 		s.Warnings = append(s.Warnings, "the ledger does not balance: this is a defect of Causeway; please report it with the output of `causeway reconcile`")
 	}
 	return s
+}
+
+// mostTrouble is how many warnings a source's detail may give.
+const mostTrouble = 10
+
+func (s *StatusSource) warnings() []string {
+	var list []string
+	if s.Error != "" && s.State != "stopped" {
+		list = append(list, s.Name+": "+firstLine(s.Error))
+	}
+	trouble := s.trouble()
+	for _, text := range trouble[:min(len(trouble), mostTrouble)] {
+		list = append(list, s.Name+": "+firstLine(text))
+	}
+	if more := len(trouble) - mostTrouble; more > 0 {
+		list = append(list, fmt.Sprintf("%s: %d more like these; `causeway status -o json` has them all", s.Name, more))
+	}
+	return list
+}
+
+// trouble returns what the detail says is wrong, beside the error.
+func (s *StatusSource) trouble() []string {
+	switch d := s.Detail.(type) {
+	case kube.Status:
+		if s.Name == "collect/kubernetes" { // the pods' detail is the same
+			return d.Trouble()
+		}
+	case StatusScrapes:
+		return d.Trouble
+	case StatusLogs:
+		return d.Trouble
+	case StatusStatsD:
+		return d.Trouble
+	case StatusInlet:
+		return d.Trouble
+	}
+	return nil
 }
 
 // failure returns why a unit is not running, "" if it is.

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,19 @@ type EventsStatus struct {
 	Lost     int64  `json:"lost"`
 	Relists  int64  `json:"relists"`
 	Error    string `json:"error,omitempty"`
+}
+
+// Trouble returns what is wrong with the election and with what the leader
+// reads; nil if nothing is. What is wrong with the pods is PodState's error.
+func (s Status) Trouble() []string {
+	list := []string{s.Election, s.APIServer}
+	for _, r := range s.Resources {
+		list = append(list, r.Error)
+	}
+	if s.Events != nil {
+		list = append(list, s.Events.Error)
+	}
+	return slices.DeleteFunc(list, func(text string) bool { return text == "" })
 }
 
 // Status returns how the room is. It may be called at any time.
