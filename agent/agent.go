@@ -77,6 +77,7 @@ type Agent struct {
 	cfg        *config.Config      // guarded by mu
 	units      map[string]*running // guarded by mu
 	rows       map[string]*row     // deliveries by "destination/kind"; guarded by mu
+	hash       string              // of cfg; guarded by mu
 	last       reloadResult        // guarded by mu
 	ready      bool                // guarded by mu
 	stopping   bool                // guarded by mu
