@@ -46,11 +46,14 @@ func TestExitCodes(t *testing.T) {
 	f(2, "unknown flag", good, "validate", "--frob")
 	f(2, "must be text, json or vendor", good, "once", "--format", "xml")
 	f(2, "has no such destination", good, "once", "--format", "vendor", "--destination", "x")
-	f(2, `unknown command "bogus" for "causeway spool": must be ls`, good, "spool", "bogus")
+	f(2, `unknown command "bogus" for "causeway spool": must be export, ls or verify`, good, "spool", "bogus")
 	for _, group := range []string{"config", "dashboards", "kubernetes", "dlq"} {
 		f(2, `unknown command "bogus" for "causeway `+group+`"`, good, group, "bogus")
 	}
 	f(0, "Look into the spool", good, "spool")
+	f(2, "--since yesterday: must be how long ago", good, "spool", "export", "--since", "yesterday")
+	f(2, "must be metric, log or event", good, "spool", "export", "--kind", "foo")
+	f(1, "no such file or directory", good, "spool", "export")
 	for _, words := range []string{"status", "reconcile", "spool ls", "spool verify", "dlq ls"} {
 		f(2, "must be text or json", good, append(strings.Fields(words), "-o", "xml")...)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/causeway-agent/causeway/agent"
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
+	"github.com/causeway-agent/causeway/agent/spool"
 )
 
 // The sections of the status, in a person's words, after the way over the wire.
@@ -78,5 +79,15 @@ func TestOnlySoManyRowsAreShown(t *testing.T) {
 	}
 	if rows, more := first(make([]int, mostRows)); len(rows) != mostRows || more != "" {
 		t.Errorf("%d rows, %q", len(rows), more)
+	}
+}
+
+func TestReportsOfTheSpoolAreSnakeCase(t *testing.T) {
+	raw, err := json.Marshal(jsonReports(map[string]spool.Report{"log": {
+		Segments: []spool.SegmentReport{{File: "a.seg", First: 1}}, Cursors: []spool.CursorReport{{Name: "dd", Books: spool.Books{Items: [spool.NFates]int64{3}}}},
+		Damage: []spool.Damage{{File: "a.seg", What: "torn"}},
+	}}))
+	if err != nil || regexp.MustCompile(`"[A-Z][A-Za-z]*":|0001-`).Match(raw) || !strings.Contains(string(raw), `"fates":{"damaged":0,"evicted":0,`) || !strings.Contains(string(raw), `"sent":3`) {
+		t.Errorf("%v: %s", err, raw)
 	}
 }
