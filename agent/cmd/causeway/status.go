@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -65,11 +66,20 @@ type page struct {
 	now time.Time
 }
 
-// row writes the cells of a line of the present table.
+// row writes the cells of a line of the present table. A path or a URL may hold
+// anything: what moves a terminal's cursor, or ends a cell, becomes a space.
 func (p *page) row(cells ...any) {
 	for i, c := range cells {
 		if i > 0 {
 			fmt.Fprint(p.tab, "\t")
+		}
+		if s, ok := c.(string); ok {
+			c = strings.Map(func(r rune) rune {
+				if unicode.IsControl(r) {
+					return ' '
+				}
+				return r
+			}, s)
 		}
 		fmt.Fprint(p.tab, c)
 	}

@@ -26,7 +26,7 @@ func TestStatusShowsWhatThereIs(t *testing.T) {
 				Resources: []kube.ResourceStatus{{Resource: "nodes", Synced: true, Objects: 2, Series: 9}, {Resource: "jobs"}},
 			}}},
 			{Name: "collect/logs", State: "running", Items: 7, Runs: 2, Detail: agent.StatusLogs{Lines: 7, Rotations: 2, Truncations: 1, Missed: 0, Files: []tail.FileStatus{
-				{Path: "/a.log", Open: true}, {Path: "/b.log", Behind: 2048, UnreadSince: ago(3 * time.Second)},
+				{Path: "/a.log", Open: true}, {Path: "/b\x1b[2J\t.log", Behind: 2048, UnreadSince: ago(3 * time.Second)},
 			}}},
 			{Name: "collect/prometheus", State: "running", Detail: agent.StatusScrapes{Targets: []agent.StatusTarget{
 				{URL: "http://up/metrics", From: "configuration", Up: true, Samples: 5, Series: 4, TookSeconds: 0.002, LastRun: ago(2 * time.Second)},
@@ -59,7 +59,7 @@ func TestStatusShowsWhatThereIs(t *testing.T) {
 		`collect/containers +absent .* no container runtime answers`, `collect/logs +running +7 +2 `,
 		`  API server +https://10\.96\.0\.1:443`, `  pods +all read, 3 here`, `  leader +causeway-x, since 1h0m ago`, `  caches +1 of 2 resources read, 2 objects, 9 series`,
 		`  containers from +https://10\.0\.0\.1:10250`,
-		`LOG FILES +OPEN +BEHIND +OLDEST UNREAD.*LINES LOST`, `2 +1 +2\.0 KiB +3s ago +7 +2 +1 +0 +0`, `  /b\.log +2\.0 KiB +3s ago +0`,
+		`LOG FILES +OPEN +BEHIND +OLDEST UNREAD.*LINES LOST`, `2 +1 +2\.0 KiB +3s ago +7 +2 +1 +0 +0`, `  /b \[2J \.log +2\.0 KiB +3s ago +0`,
 		`TARGET \(1 of 2 up\)`, `http://down/metrics +DOWN +0 +0 .*\nhttp://up/metrics +up +5 +4 +2\.0 ms +2s ago +configuration`,
 		`shop +up .*2026-12-23 +http://shop/`, `metric +1 .* 5\.0 GiB`, `dd +log +ok +5 +5 +0 +0 .* 2 +4s ago +1× none, 5× 202, 2× 429 +…c0de`,
 		`The ledger balances\.\n! something; do this`,
