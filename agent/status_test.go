@@ -17,6 +17,10 @@ import (
 
 	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/agent/collect/tail"
+	"github.com/causeway-agent/causeway/config"
+	"github.com/causeway-agent/causeway/exporters/datadog"
+	"github.com/causeway-agent/causeway/exporters/influx"
+	"github.com/causeway-agent/causeway/exporters/newrelic"
 )
 
 // troubledNode is an agent to which everything goes wrong that can on one
@@ -190,6 +194,20 @@ func TestJoinedErrorsAreALineEach(t *testing.T) {
 	f(errors.Join(a, errors.Join(b, a)), "a", "b", "a")
 	f(fmt.Errorf("%w of %w", a, b), "a of b")
 	f(errors.New("panic: x\ngoroutine 1"), "panic: x")
+}
+
+func TestOfAKeyTheLastFourAreShown(t *testing.T) {
+	const key = "0123456789abcdef"
+	f := func(d config.Destination, want string) {
+		t.Helper()
+		if got := keyOf(d); got != want {
+			t.Errorf("%s: %q", d.Type, got)
+		}
+	}
+	f(config.Destination{Type: "datadog", Datadog: datadog.Config{APIKey: key}}, "cdef")
+	f(config.Destination{Type: "newrelic", NewRelic: newrelic.Config{LicenseKey: key}}, "cdef")
+	f(config.Destination{Type: "influxdb", Influx: influx.Config{Token: key}}, "cdef")
+	f(config.Destination{Type: "influxdb", Influx: influx.Config{Password: key, Token: "short"}}, "")
 }
 
 func TestGoNamesBecomeSnakeCase(t *testing.T) {
