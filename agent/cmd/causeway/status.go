@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -176,7 +177,7 @@ func (p *page) sources(all []agent.StatusSource) {
 	for _, s := range all {
 		note := ""
 		if s.State == "absent" {
-			note = s.Error
+			note = cmp.Or(s.Error, detail[kube.Status](&s).Absent)
 		}
 		p.row(s.Name, s.State, s.Items, s.Runs, s.Failures, fmt.Sprintf("%.1f ms", s.TookMS), p.ago(s.LastRun), note)
 	}

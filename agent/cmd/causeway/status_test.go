@@ -35,6 +35,7 @@ func TestStatusShowsWhatThereIs(t *testing.T) {
 			{Name: "collect/probes", State: "running", Detail: agent.StatusProbes{Probes: []agent.StatusProbe{
 				{Name: "shop", Target: "http://shop/", Up: true, LastRun: ago(time.Second), Expires: now.AddDate(0, 1, 0)},
 			}}},
+			{Name: "collect/kubernetes/pods", State: "absent", Detail: kube.Status{Absent: "this is no pod"}},
 			{Name: "place", State: "running", Detail: agent.StatusPlace{State: "waiting for the metadata server since 2026-11-23T11:59:50Z"}},
 		},
 		Spools: []agent.StatusSpool{{Kind: "metric", Items: 1, MaxBytes: 1 << 30, FreeDisk: 5 << 30}},
@@ -56,7 +57,7 @@ func TestStatusShowsWhatThereIs(t *testing.T) {
 	writeStatus(&w, &got, now)
 	for _, want := range []string{
 		`  place +waiting for the metadata server since`, `  configuration +agent.yaml \(abc123\), active: dd`, `  last reload +1m0s ago, refused`,
-		`collect/containers +absent .* no container runtime answers`, `collect/logs +running +7 +2 `,
+		`collect/kubernetes/pods +absent .* this is no pod`, `collect/containers +absent .* no container runtime answers`, `collect/logs +running +7 +2 `,
 		`  API server +https://10\.96\.0\.1:443`, `  pods +all read, 3 here`, `  leader +causeway-x, since 1h0m ago`, `  caches +1 of 2 resources read, 2 objects, 9 series`,
 		`  containers from +https://10\.0\.0\.1:10250`,
 		`LOG FILES +OPEN +BEHIND +OLDEST UNREAD.*LINES LOST`, `2 +1 +2\.0 KiB +3s ago +7 +2 +1 +0 +0`, `  /b \[2J \.log +2\.0 KiB +3s ago +0`,
