@@ -4,7 +4,8 @@
 // cmd/causeway calls Run and the few functions behind its commands; Run calls
 // everything else. Read agent.go from the top for the life of the agent, wire.go
 // for what a configuration turns into, reload.go for how a running agent becomes
-// another one, status.go and ledger.go for what it tells about itself.
+// another one, status.go, look.go and ledger.go for what it tells about itself,
+// diagnose.go for what it needs around it.
 //
 // What always holds:
 //
@@ -77,6 +78,7 @@ type Agent struct {
 	cfg        *config.Config      // guarded by mu
 	units      map[string]*running // guarded by mu
 	rows       map[string]*row     // deliveries by "destination/kind"; guarded by mu
+	hash       string              // of cfg; guarded by mu
 	last       reloadResult        // guarded by mu
 	ready      bool                // guarded by mu
 	stopping   bool                // guarded by mu

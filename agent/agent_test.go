@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/causeway-agent/causeway/agent/collect/kube"
 	"github.com/causeway-agent/causeway/config"
 	"github.com/causeway-agent/causeway/exporters"
 )
@@ -260,25 +259,6 @@ func TestWithoutKubernetesAutoIsSilent(t *testing.T) {
 	const why = ": no Kubernetes: this is no pod; name a file in collect.kubernetes.kubeconfig: not available here"
 	f("auto", "absent")
 	f(`"true"`, "waiting", "collect/kubernetes"+why, "collect/kubernetes/pods"+why)
-}
-
-func TestStatusWarnsOfWhatSourcesSay(t *testing.T) {
-	f := func(s StatusSource, want ...string) {
-		t.Helper()
-		if got := s.warnings(); !slices.Equal(got, want) {
-			t.Errorf("%+v: %q", s, got)
-		}
-	}
-	cluster := kube.Status{
-		Pods: &kube.PodsStatus{Error: "p"}, Election: "e", APIServer: "a",
-		Resources: []kube.ResourceStatus{{Resource: "nodes"}, {Resource: "jobs", Error: "r"}}, Events: &kube.EventsStatus{Error: "v"},
-	}
-	f(StatusSource{Name: "collect/kubernetes", Detail: cluster}, "collect/kubernetes: e", "collect/kubernetes: a", "collect/kubernetes: r", "collect/kubernetes: v")
-	f(StatusSource{Name: "collect/kubernetes/pods", Detail: cluster})
-	f(StatusSource{Name: "s", State: "waiting", Error: "x\ny", Detail: StatusLogs{Trouble: []string{"z"}}}, "s: x", "s: z")
-	f(StatusSource{Name: "s", State: "stopped", Error: "x"})
-	f(StatusSource{Name: "s", Detail: StatusScrapes{Trouble: slices.Repeat([]string{"t"}, mostTrouble+2)}},
-		append(slices.Repeat([]string{"s: t"}, mostTrouble), "s: 2 more like these; `causeway status -o json` has them all")...)
 }
 
 func TestWhatIsRefusedIsKeptAsADeadLetterAndCanBeSentAgain(t *testing.T) {

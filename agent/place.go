@@ -22,12 +22,12 @@ import (
 // Place is where this node stands in Google's cloud. A field that is not known,
 // or does not apply, is empty.
 type Place struct {
-	Project    string `json:"project"`     // its id, not its number
-	Zone       string `json:"zone"`        // of the machine: europe-west3-a
-	Cluster    string `json:"cluster"`     // on GKE
-	Location   string `json:"location"`    // of the cluster, a zone or a region; without a cluster the zone
-	Instance   string `json:"instance"`    // the machine's name
-	InstanceID string `json:"instance_id"` // the number Compute Engine gave it
+	Project    string `json:"project,omitempty"`     // its id, not its number
+	Zone       string `json:"zone,omitempty"`        // of the machine: europe-west3-a
+	Cluster    string `json:"cluster,omitempty"`     // on GKE
+	Location   string `json:"location,omitempty"`    // of the cluster, a zone or a region; without a cluster the zone
+	Instance   string `json:"instance,omitempty"`    // the machine's name
+	InstanceID string `json:"instance_id,omitempty"` // the number Compute Engine gave it
 }
 
 // labels are what every item gets of p.
@@ -57,11 +57,13 @@ const placeFile = "place.json"
 // placer finds out the Place, once, beside everything else: an agent on a
 // machine that is in no cloud must not wait for a server that is not there.
 type placer struct {
-	known chan struct{} // closed once place holds an answer, be it that there is none
+	known     chan struct{}     // closed once place holds an answer, be it that there is none
+	transport http.RoundTripper // on which the metadata server is asked; nil: the network
 
 	mu    sync.Mutex
 	place Place  // guarded by mu
 	state string // guarded by mu: what status shows
+	err   error  // guarded by mu: of the last question, while no place is known
 	shut  bool   // guarded by mu: known is closed
 }
 
@@ -97,6 +99,33 @@ func (p *placer) set(at Place, state string) (news bool) {
 	return news
 }
 
+// asks notes since when the metadata server is waited for.
+func (p *placer) asks(since time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.place == (Place{}) {
+		p.state = "waiting for the metadata server since " + since.UTC().Format(time.RFC3339)
+	}
+}
+
+// failed notes what became of a question.
+func (p *placer) failed(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+}
+
+// status is what status shows.
+func (p *placer) status() StatusPlace {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := StatusPlace{Place: p.place, State: p.state}
+	if p.place == (Place{}) {
+		s.Error = words(p.err)
+	}
+	return s
+}
+
 // onGoogle reports whether there is reason to ask a metadata server: the
 // machine's firmware says that it is Google's, or somebody named a server.
 func onGoogle(root string) bool {
@@ -124,11 +153,7 @@ func (a *Agent) locate(cfg *config.Config) unit {
 	return unit{
 		name: "place", sort: sourceUnit, conf: ask,
 		look: func() any {
-			at, state := a.placer.get()
-			return struct {
-				Place
-				State string `json:"state"`
-			}{at, state}
+			return a.placer.status()
 		},
 		run: func(ctx context.Context) error {
 			if !ask {
@@ -140,7 +165,8 @@ func (a *Agent) locate(cfg *config.Config) unit {
 				a.placed(at, "as an earlier run was told")
 			}
 			began := time.Now()
-			c := metadata.NewClient(&http.Client{Timeout: placeAnswer})
+			a.placer.asks(began)
+			c := metadata.NewClient(&http.Client{Timeout: placeAnswer, Transport: a.placer.transport})
 			for {
 				at, err := askPlace(ctx, c)
 				pause := placeEvery
@@ -152,10 +178,11 @@ func (a *Agent) locate(cfg *config.Config) unit {
 					<-ctx.Done()
 					return nil
 				}
+				a.placer.failed(err)
 				if time.Since(began) > placePatience {
 					pause = placeLater
 					if at, _ := a.placer.get(); at == (Place{}) {
-						a.placed(at, "the metadata server does not answer: "+err.Error()+"; set project, location and agent.cluster by hand")
+						a.placed(at, "the metadata server does not answer; it is asked again every "+placeLater.String())
 					}
 				}
 				t := time.NewTimer(pause)

@@ -96,8 +96,9 @@ func (a *Agent) apply(cfg *config.Config, listener net.Listener) error {
 	}
 	// From here on nothing can fail as a whole: a unit that cannot start says
 	// so in status and is tried again.
+	hash := hashOf(cfg)
 	a.mu.Lock()
-	a.cfg, a.in = cfg, k
+	a.cfg, a.in, a.hash = cfg, k, hash
 	a.mu.Unlock()
 	if a.opts.Level != nil {
 		_ = a.opts.Level.UnmarshalText([]byte(cfg.Agent.Log.Level)) // Check has seen it

@@ -8,9 +8,12 @@ import (
 	"runtime/metrics"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/causeway-agent/causeway/agent/collect/prom"
+	"github.com/causeway-agent/causeway/agent/collect/statsd"
 	"github.com/causeway-agent/causeway/agent/signal"
 )
 
@@ -26,10 +29,13 @@ const (
 	lasting          // grows, and goes on after a restart
 )
 
+// yield takes one number of the agent's own.
+type yield func(name, unit string, typ counting, value float64, labels ...string)
+
 // measure yields everything the agent counts about itself: once as samples for
 // the destinations, once as a page for Prometheus. A counter's value lives on
 // across restarts (those of the spools and the books), or began with the process.
-func (a *Agent) measure(yield func(name, unit string, typ counting, value float64, labels ...string)) {
+func (a *Agent) measure(yield yield) {
 	kindOf := func(k signal.Kind) []string { return []string{signal.LabelKind, k.String()} }
 	for _, k := range signal.Kinds {
 		st := a.spools[k].Stats()
@@ -51,6 +57,17 @@ func (a *Agent) measure(yield func(name, unit string, typ counting, value float6
 		}
 	}
 	yield(signal.HubSeries, "{series}", gauge, float64(a.hub.Stats[signal.Metric].Series.Load()))
+	lines := &a.hub.Stats[signal.Log]
+	yield(signal.HubParsed, "{line}", counted, float64(lines.Parsed.Load()))
+	yield(signal.HubUnparsed, "{line}", counted, float64(lines.Unparsed.Load()))
+	for marker, n := range a.hub.Redacted() {
+		yield(signal.HubRedacted, "{match}", counted, float64(n), signal.LabelReason, marker)
+	}
+	for _, r := range a.all() {
+		if r.counts != nil {
+			r.counts(yield)
+		}
+	}
 	for _, r := range a.ledger().Destinations {
 		of := []string{signal.LabelDestination, r.Name, signal.LabelKind, r.Kind}
 		yield(signal.DeliveryIn, "{item}", lasting, float64(r.In), of...)
@@ -83,6 +100,36 @@ func (a *Agent) measure(yield func(name, unit string, typ counting, value float6
 	metrics.Read(heap)
 	yield(signal.ProcessMemory, "By", gauge, float64(heap[0].Value.Uint64()-heap[1].Value.Uint64()))
 	yield(signal.ProcessUptime, "s", gauge, time.Since(a.start).Seconds())
+}
+
+// scrapeCounts yields what the scraper counts.
+func scrapeCounts(st *prom.Stats, yield yield) {
+	yield(signal.ScrapeCount, "{scrape}", counted, float64(st.Scrapes.Load()))
+	yield(signal.ScrapeLate, "{scrape}", counted, float64(st.Late.Load()))
+	yield(signal.ScrapeExemplars, "{exemplar}", counted, float64(st.Exemplars.Load()))
+	for r := range st.Failed {
+		if n := st.Failed[r].Load(); n > 0 {
+			yield(signal.ScrapeFailed, "{scrape}", counted, float64(n), signal.LabelReason, prom.Reason(r).String())
+		}
+	}
+	for _, why := range []struct {
+		reason string
+		n      *atomic.Int64
+	}{{"nan", &st.NaN}, {"old", &st.Old}, {"twin", &st.Twins}, {"rule", &st.Dropped}, {"malformed", &st.Malformed}} {
+		yield(signal.ScrapeDropped, "{sample}", counted, float64(why.n.Load()), signal.LabelReason, why.reason)
+	}
+}
+
+// statsdCounts yields what the StatsD listener counts.
+func statsdCounts(st *statsd.Stats, yield yield) {
+	yield(signal.StatsDLines, "{line}", counted, float64(st.Lines.Load()))
+	yield(signal.StatsDRefused, "{line}", counted, float64(st.Refused.Load()))
+	yield(signal.StatsDDropped, "{packet}", counted, float64(st.Dropped.Load()))
+	for r := range st.Malformed {
+		if n := st.Malformed[r].Load(); n > 0 {
+			yield(signal.StatsDMalformed, "{line}", counted, float64(n), signal.LabelReason, statsd.Reason(r).String())
+		}
+	}
 }
 
 // self is the Sampler of the agent's own metrics.

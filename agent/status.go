@@ -3,10 +3,13 @@ package agent
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/pprof"
 	"runtime"
@@ -16,9 +19,6 @@ import (
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/collect"
-	"github.com/causeway-agent/causeway/agent/collect/kube"
-	"github.com/causeway-agent/causeway/agent/collect/prom"
-	"github.com/causeway-agent/causeway/agent/collect/tail"
 	"github.com/causeway-agent/causeway/agent/hub"
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/config"
@@ -31,6 +31,7 @@ type Status struct {
 	Sources      []StatusSource      `json:"sources"`
 	Spools       []StatusSpool       `json:"spools"`
 	Destinations []StatusDestination `json:"destinations"`
+	Hub          StatusHub           `json:"hub"`
 	Overflows    []hub.Overflow      `json:"overflows,omitempty"` // metrics with too many series
 	Balanced     bool                `json:"balanced"`            // the ledger's line
 	Warnings     []string            `json:"warnings"`            // each with its remedy
@@ -42,7 +43,8 @@ type StatusAgent struct {
 	Commit        string    `json:"commit"`
 	Started       time.Time `json:"started"`
 	UptimeSeconds float64   `json:"uptime_seconds"`
-	Config        string    `json:"config"` // path
+	Config        string    `json:"config"`      // path
+	ConfigHash    string    `json:"config_hash"` // of what is in force, without secrets
 	Node          string    `json:"node"`
 	Cluster       string    `json:"cluster"`
 	Tags          []string  `json:"tags"`
@@ -64,62 +66,25 @@ type StatusSource struct {
 	Restarts int       `json:"restarts"`
 	Error    string    `json:"error"`
 	Detail   any       `json:"detail,omitempty"`
+
+	wrong []string // the errors of which Error is made
 }
 
-// StatusLogs is the detail of the source that reads log files.
-type StatusLogs struct {
-	Lines       int64             `json:"lines"`
-	Bytes       int64             `json:"bytes"`
-	Rotations   int64             `json:"rotations"`
-	Truncations int64             `json:"truncations"`
-	Cut         int64             `json:"lines_cut"`      // longer than max_line
-	Repaired    int64             `json:"lines_repaired"` // were no UTF-8
-	Missed      int64             `json:"files_missed"`   // deleted while closed for want of descriptors
-	Files       []tail.FileStatus `json:"files"`
-	Refused     []tail.Refusal    `json:"refused"`
-	Trouble     []string          `json:"trouble"`
+// StatusHub is what became of items on their way to the spools, since the start.
+type StatusHub struct {
+	Kinds    map[string]StatusHubKind `json:"kinds"`
+	Parsed   int64                    `json:"parsed"`   // lines that had the form of their stream
+	Unparsed int64                    `json:"unparsed"` // lines that had not, and stay as they are
+	Redacted map[string]int64         `json:"redacted"` // by the marker's name
+	Series   int64                    `json:"series"`
+	Resets   int64                    `json:"resets"` // counters that started again
 }
 
-// StatusStatsD is the detail of the source that listens to StatsD.
-type StatusStatsD struct {
-	Packets     int64            `json:"packets"`
-	Metrics     int64            `json:"metrics"`
-	Events      int64            `json:"events"`
-	Checks      int64            `json:"checks"`
-	Refused     int64            `json:"refused"`   // good lines for which a bound left no room
-	Malformed   map[string]int64 `json:"malformed"` // lines by what is wrong with them
-	KernelDrops int64            `json:"kernel_drops"`
-	Series      int64            `json:"series"`
-	Lost        int64            `json:"lost"` // items the spool did not take
-	Trouble     []string         `json:"trouble"`
-}
-
-// StatusScrapes is the detail of the source that scrapes Prometheus targets.
-type StatusScrapes struct {
-	Targets []prom.TargetStatus `json:"targets"`
-	Trouble []string            `json:"trouble"`
-}
-
-// StatusInlet is the detail of a source of lines that are not files.
-type StatusInlet struct {
-	Listen  []string         `json:"listen,omitempty"`
-	Counts  map[string]int64 `json:"counts"`
-	Trouble []string         `json:"trouble"`
-}
-
-// StatusOTLP is the detail of the source that receives OTLP.
-type StatusOTLP struct {
-	Listen    []string `json:"listen"`
-	Requests  int64    `json:"requests"`
-	Items     int64    `json:"items"`
-	Rejected  int64    `json:"rejected"` // points with a defect; their sender was told
-	Empty     int64    `json:"empty"`    // points that said there is no value
-	Failed    int64    `json:"failed"`   // items the spool did not take in time; their sender has them
-	Exemplars int64    `json:"exemplars"`
-	Malformed int64    `json:"malformed"`
-	Refused   int64    `json:"refused"`
-	Busy      int64    `json:"busy"`
-	Series    int64    `json:"series"`
+// StatusHubKind is one kind of items.
+type StatusHubKind struct {
+	In      int64            `json:"in"`
+	Spooled int64            `json:"spooled"`
+	Left    map[string]int64 `json:"left"` // out before the disk, by reason
 }
 
 // StatusSpool is one kind's spool.
@@ -141,6 +106,7 @@ type StatusSpool struct {
 type StatusDestination struct {
 	LedgerRow
 	Type         string           `json:"type"`
+	Key          string           `json:"key,omitempty"` // the last four characters
 	InFlight     int64            `json:"in_flight"`
 	Requests     int64            `json:"requests"`
 	Failures     int64            `json:"failures"`
@@ -157,16 +123,16 @@ func (a *Agent) status() Status {
 	ledger := a.ledger()
 	s := Status{Balanced: ledger.Balanced, Sources: []StatusSource{}, Warnings: []string{}}
 	a.mu.Lock()
-	last := a.last
+	last, hash := a.last, a.hash
 	a.mu.Unlock()
 	s.Agent = StatusAgent{
 		Version: a.opts.Version, Commit: a.opts.Commit, Started: a.start, UptimeSeconds: time.Since(a.start).Seconds(),
-		Config: a.opts.ConfigPath, Node: signal.Lookup(a.baseLabels(cfg), signal.LabelHost), Cluster: cfg.Agent.Cluster,
+		Config: a.opts.ConfigPath, ConfigHash: hash, Node: signal.Lookup(a.baseLabels(cfg), signal.LabelHost), Cluster: cfg.Agent.Cluster,
 		Tags: cfg.Agent.Tags, Active: cfg.Active, LastReload: last.At, Goroutines: runtime.NumGoroutine(),
 	}
 	if last.Err != nil {
-		s.Agent.ReloadError = last.Err.Error()
-		s.Warnings = append(s.Warnings, "the last configuration was not used: "+last.Err.Error())
+		s.Agent.ReloadError = words(last.Err)
+		s.Warnings = append(s.Warnings, "the last configuration was not used: "+words(last.Err))
 	}
 	for _, r := range a.all() {
 		if r.sort == deliveryUnit && r.failure() == "" {
@@ -192,7 +158,8 @@ func (a *Agent) status() Status {
 		}
 	}
 	for _, row := range ledger.Destinations {
-		d := StatusDestination{LedgerRow: row, Type: cfg.Destinations[row.Name].Type, Codes: map[string]int64{}}
+		row.LastError = line(row.LastError)
+		d := StatusDestination{LedgerRow: row, Type: cfg.Destinations[row.Name].Type, Key: keyOf(cfg.Destinations[row.Name]), Codes: map[string]int64{}}
 		if r := a.row(row.Name + "/" + row.Kind); r != nil {
 			st := &r.delivery.Stats
 			d.InFlight, d.Requests, d.Failures = st.InFlight.Load(), st.Requests.Load(), st.Failures.Load()
@@ -210,13 +177,17 @@ func (a *Agent) status() Status {
 		}
 		s.Destinations = append(s.Destinations, d)
 	}
+	s.Hub = a.hubStatus()
 	s.Overflows = a.hub.Overflows()
 	for _, o := range s.Overflows {
 		w := fmt.Sprintf("metric %s has more series than process.cardinality allows: new ones are folded into one with overflow:true; label %s has %d values or more", o.Metric, o.Label, o.Values)
-		if o.Pod != "" {
+		switch {
+		case o.Pod != "":
 			w += ", most of them from pod " + o.Pod
+		case o.Instance != "":
+			w += ", most of them from " + o.Instance
 		}
-		s.Warnings = append(s.Warnings, w)
+		s.Warnings = append(s.Warnings, w+"; drop or change that label, or raise process.cardinality")
 	}
 	if !ledger.Balanced {
 		s.Warnings = append(s.Warnings, "the ledger does not balance: this is a defect of Causeway; please report it with the output of `causeway reconcile`")
@@ -224,41 +195,41 @@ func (a *Agent) status() Status {
 	return s
 }
 
-// mostTrouble is how many warnings a source's detail may give.
-const mostTrouble = 10
-
-func (s *StatusSource) warnings() []string {
-	var list []string
-	if s.Error != "" && s.State != "stopped" {
-		list = append(list, s.Name+": "+firstLine(s.Error))
+// hubStatus gathers what the hub counts.
+func (a *Agent) hubStatus() StatusHub {
+	lines := &a.hub.Stats[signal.Log]
+	metrics := &a.hub.Stats[signal.Metric]
+	s := StatusHub{
+		Kinds: map[string]StatusHubKind{}, Parsed: lines.Parsed.Load(), Unparsed: lines.Unparsed.Load(), Redacted: a.hub.Redacted(),
+		Series: metrics.Series.Load(), Resets: metrics.Resets.Load(),
 	}
-	trouble := s.trouble()
-	for _, text := range trouble[:min(len(trouble), mostTrouble)] {
-		list = append(list, s.Name+": "+firstLine(text))
+	for _, k := range signal.Kinds {
+		st := &a.hub.Stats[k]
+		s.Kinds[k.String()] = StatusHubKind{In: st.In.Load(), Spooled: st.Spooled.Load(), Left: maps.Collect(st.Left())}
 	}
-	if more := len(trouble) - mostTrouble; more > 0 {
-		list = append(list, fmt.Sprintf("%s: %d more like these; `causeway status -o json` has them all", s.Name, more))
-	}
-	return list
+	return s
 }
 
-// trouble returns what the detail says is wrong, beside the error.
-func (s *StatusSource) trouble() []string {
-	switch d := s.Detail.(type) {
-	case kube.Status:
-		if s.Name == "collect/kubernetes" { // the pods' detail is the same
-			return d.Trouble()
-		}
-	case StatusScrapes:
-		return d.Trouble
-	case StatusLogs:
-		return d.Trouble
-	case StatusStatsD:
-		return d.Trouble
-	case StatusInlet:
-		return d.Trouble
+// keyOf tells the key of a destination from others: its last four characters.
+func keyOf(d config.Destination) string {
+	switch d.Type {
+	case "datadog":
+		return d.Datadog.APIKey.Last4()
+	case "newrelic":
+		return d.NewRelic.LicenseKey.Last4()
+	case "influxdb":
+		return d.Influx.Token.Last4()
 	}
-	return nil
+	return "" // Google's are files, which say themselves whose they are
+}
+
+// hashOf returns the beginning of a hash of the effective configuration, secrets masked.
+func hashOf(cfg *config.Config) string {
+	h := sha256.New()
+	if cfg.Print(h, false) != nil {
+		return "" // Print writes what Load has read
+	}
+	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
 // failure returns why a unit is not running, "" if it is.
@@ -275,7 +246,7 @@ func (r *running) status() StatusSource {
 	r.mu.Lock()
 	s := StatusSource{Name: r.name, State: r.state, Restarts: r.restarts}
 	if r.state == "waiting" && r.err != nil {
-		s.Error = r.err.Error()
+		s.wrong = each(r.err)
 	}
 	r.mu.Unlock()
 	if st := r.stats; st != nil {
@@ -284,8 +255,8 @@ func (r *running) status() StatusSource {
 		if ms := st.Last.Load(); ms > 0 {
 			s.LastRun = time.UnixMilli(ms)
 		}
-		if err := st.Err(); err != nil && s.Error == "" {
-			s.Error = err.Error()
+		if err := st.Err(); err != nil && s.wrong == nil {
+			s.wrong = each(err)
 			if errors.Is(err, collect.ErrAbsent) {
 				s.State = "absent"
 			}
@@ -294,15 +265,11 @@ func (r *running) status() StatusSource {
 	if r.look != nil {
 		s.Detail = r.look()
 	}
+	s.Error = strings.Join(s.wrong, "; ")
 	if s.State == "running" && r.absent != nil && r.absent() {
 		s.State = "absent"
 	}
 	return s
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }
 
 // handler is what agent.listen answers. With a token everything but /livez and

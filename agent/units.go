@@ -32,6 +32,7 @@ type unit struct {
 	look  func() any                  // what else status shows of it; may be nil
 	heard func() []string             // where it listens by now; nil for what does not listen
 
+	counts func(yield) // what else the agent counts of it; nil for nothing
 	absent func() bool // whether there is nothing for it here, and need not be; nil for what looks for itself
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -68,6 +67,13 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 			run: func(ctx context.Context) error { return p.Run(ctx, a.hub) },
 		})
 	}
+	// add adds a source that goes at its own pace. What it hands on is counted here.
+	add := func(u unit, run func(ctx context.Context, out collect.Sink) error) {
+		u.name, u.sort, u.stats = "collect/"+u.name, sourceUnit, &collect.Stats{}
+		out := u.stats.Counted(a.hub)
+		u.run = func(ctx context.Context) error { return run(ctx, out) }
+		units = append(units, u)
+	}
 	c := cfg.Collect
 	poll("agent", selfEvery, self{a}, nil)
 	if k.conf.Enabled != "false" {
@@ -77,20 +83,13 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 			id   kube.Identity
 		}{k.conf, k.id})
 		if k.watched() {
-			units = append(units, unit{
-				name: "collect/kubernetes/pods", sort: sourceUnit, conf: conf,
-				run:  func(ctx context.Context) error { return k.room.Pods().Run(ctx, a.hub) },
-				look: func() any { return k.room.Status() }, absent: k.room.Absent,
-			})
+			add(unit{name: "kubernetes/pods", conf: conf, look: func() any { return k.room.Status() }, absent: k.room.Absent}, k.room.Pods().Run)
 			poll("kubernetes/podstate", k.conf.Interval, k.room.PodState(), conf)
 			units[len(units)-1].absent = k.room.Absent
 		}
 		if k.id.Role != "node" {
-			units = append(units, unit{
-				name: "collect/kubernetes", sort: sourceUnit, conf: conf,
-				run:  func(ctx context.Context) error { return k.room.Cluster().Run(ctx, a.hub) },
-				look: func() any { return k.room.Status() }, absent: k.room.Absent,
-			})
+			look := func() any { return StatusKubernetes{k.room.Status()} }
+			add(unit{name: "kubernetes", conf: conf, look: look, absent: k.room.Absent}, k.room.Cluster().Run)
 		}
 	}
 	if cfg.Agent.Role == "cluster" { // the node's own things are its node agent's
@@ -102,6 +101,7 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 	if c.Containers.Enabled != "false" {
 		// A sampler that was stopped cannot be used again, so each run has its own.
 		stats := &collect.Stats{}
+		var now atomic.Pointer[container.Provider]
 		units = append(units, unit{
 			name: "collect/containers", sort: sourceUnit, stats: stats,
 			conf: struct {
@@ -111,7 +111,9 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 			}{c.Containers, k.conf, k.id},
 			run: func(ctx context.Context) error {
 				k.wait(ctx)
-				s := container.New(c.Containers, a.containers(c.Containers, k.id.Node, k.specs()))
+				from := a.containers(c.Containers, k.id.Node, k.specs())
+				now.Store(&from)
+				s := container.New(c.Containers, from)
 				defer func() {
 					if err := s.Close(); err != nil {
 						a.log.Warn("cAdvisor did not stop in time", "error", err)
@@ -120,149 +122,73 @@ func (a *Agent) sources(cfg *config.Config, k cluster) []unit {
 				p := collect.PollInto(stats, "containers", c.Containers.Interval, s)
 				return p.Run(ctx, a.hub)
 			},
+			look: func() any { return containerStatus(now.Load()) },
 		})
 	}
 	if c.Prometheus.Enabled != "false" {
 		t := k.targets(c.Prometheus)
 		s := prom.New(c.Prometheus, k.scrapeFrom(t, c.Prometheus), a.log.With("source", "prometheus"))
-		units = append(units, unit{
-			name: "collect/prometheus", sort: sourceUnit,
+		add(unit{
+			name: "prometheus",
 			conf: struct {
 				conf    prom.Config
 				cluster kube.Config
 				id      kube.Identity
 			}{c.Prometheus, k.conf, k.id},
-			run: func(ctx context.Context) error {
-				k.wait(ctx)
-				return scrape(ctx, s, t, a.hub)
-			},
-			look: func() any { return scrapeStatus(s, t) },
+			look: func() any { return scrapeStatus(s, t) }, counts: func(y yield) { scrapeCounts(s.Stats(), y) },
+		}, func(ctx context.Context, out collect.Sink) error {
+			k.wait(ctx)
+			return scrape(ctx, s, t, out)
 		})
 	}
 	if len(c.Probes) > 0 {
 		s := probe.New(c.Probes, a.log.With("source", "probes"))
-		units = append(units, unit{
-			name: "collect/probes", sort: sourceUnit, conf: c.Probes,
-			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return s.Status() },
-		})
+		add(unit{name: "probes", conf: c.Probes, look: func() any { return probeStatus(s) }}, s.Run)
 	}
 	if c.StatsD.Enabled != "false" {
 		s := statsd.New(c.StatsD, a.log.With("source", "statsd"))
-		units = append(units, unit{
-			name: "collect/statsd", sort: sourceUnit, conf: c.StatsD,
-			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return statsdStatus(s) }, heard: s.Addresses,
-		})
+		add(unit{
+			name: "statsd", conf: c.StatsD, heard: s.Addresses,
+			look: func() any { return statsdStatus(s) }, counts: func(y yield) { statsdCounts(s.Stats(), y) },
+		}, s.Run)
 	}
 	if c.OTLP.Enabled != "false" {
 		s := otlp.New(c.OTLP, a.log.With("source", "otlp"))
-		units = append(units, unit{
-			name: "collect/otlp", sort: sourceUnit, conf: c.OTLP,
-			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return otlpStatus(s) }, heard: s.Bound,
-		})
+		add(unit{name: "otlp", conf: c.OTLP, look: func() any { return otlpStatus(s) }, heard: s.Bound}, s.Run)
 	}
 	if c.Logs.Enabled() {
 		t := tail.New(c.Logs.Config, a.hub, filepath.Join(cfg.Agent.DataDir, "tail"), a.log.With("source", "logs"))
 		if k.watched() {
 			t.Advise(advised{k.room})
 		}
-		units = append(units, unit{
-			name: "collect/logs", sort: sourceUnit,
+		add(unit{
+			name: "logs",
 			conf: struct {
 				conf    tail.Config
 				cluster kube.Config
 				id      kube.Identity
 			}{c.Logs.Config, k.conf, k.id},
-			run: func(ctx context.Context) error {
-				k.wait(ctx)
-				return t.Run(ctx, a.hub)
-			},
 			look: func() any { return logStatus(t) },
+		}, func(ctx context.Context, out collect.Sink) error {
+			k.wait(ctx)
+			return t.Run(ctx, out)
 		})
 	}
 	if j := c.Logs.Journald; j.Enabled != "false" {
 		s := journald.New(j, a.hub, filepath.Join(cfg.Agent.DataDir, "journald"), a.log.With("source", "journald"))
-		units = append(units, unit{
-			name: "collect/journald", sort: sourceUnit, conf: j,
-			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return inletStatus(s.Stats(), nil, s.Trouble()) },
-		})
+		add(unit{name: "journald", conf: j, look: func() any { return inletStatus(s.Stats(), nil, s.Trouble()) }}, s.Run)
 	}
 	for i, conf := range c.Logs.Syslog {
 		s := syslog.New(conf, a.log.With("source", "syslog"))
-		units = append(units, unit{
-			name: fmt.Sprintf("collect/syslog/%d", i), sort: sourceUnit, conf: conf,
-			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) }, heard: s.Addresses,
-		})
+		look := func() any { return inletStatus(s.Stats(), s.Addresses(), s.Lately()) }
+		add(unit{name: fmt.Sprintf("syslog/%d", i), conf: conf, look: look, heard: s.Addresses}, s.Run)
 	}
 	if f := c.Logs.Forward; f.Enabled() {
 		s := forward.New(f, a.log.With("source", "forward"))
-		units = append(units, unit{
-			name: "collect/forward", sort: sourceUnit, conf: f,
-			run:  func(ctx context.Context) error { return s.Run(ctx, a.hub) },
-			look: func() any { return inletStatus(s.Stats(), s.Addresses(), s.Trouble()) }, heard: s.Addresses,
-		})
+		look := func() any { return inletStatus(s.Stats(), s.Addresses(), s.Lately()) }
+		add(unit{name: "forward", conf: f, look: look, heard: s.Addresses}, s.Run)
 	}
 	return units
-}
-
-// inletStatus is what status shows of a source of lines that are not files: its
-// counts by their names, as each room defines them.
-func inletStatus(stats any, listen, trouble []string) StatusInlet {
-	s := StatusInlet{Listen: listen, Trouble: trouble, Counts: map[string]int64{}}
-	v := reflect.ValueOf(stats).Elem()
-	for i := range v.NumField() {
-		if n, ok := v.Field(i).Addr().Interface().(*atomic.Int64); ok && v.Type().Field(i).IsExported() {
-			s.Counts[strings.ToLower(v.Type().Field(i).Name)] = n.Load()
-		}
-	}
-	return s
-}
-
-// statsdStatus is what status shows of the StatsD listener.
-func statsdStatus(s *statsd.Source) StatusStatsD {
-	st := s.Stats()
-	v := StatusStatsD{
-		Packets: st.Packets.Load(), Metrics: st.Metrics.Load(), Events: st.Events.Load(), Checks: st.Checks.Load(), Refused: st.Refused.Load(),
-		KernelDrops: st.Dropped.Load(), Series: st.Series.Load(), Lost: st.Lost.Load(), Malformed: map[string]int64{}, Trouble: s.Trouble(),
-	}
-	for r := range st.Malformed {
-		if n := st.Malformed[r].Load(); n > 0 {
-			v.Malformed[statsd.Reason(r).String()] = n
-		}
-	}
-	return v
-}
-
-// scrapeStatus is what status shows of the Prometheus scraper; t may be nil.
-func scrapeStatus(s *prom.Source, t *kube.Targets) StatusScrapes {
-	st := StatusScrapes{Targets: s.Status(), Trouble: s.Trouble()}
-	if t != nil {
-		st.Trouble = append(st.Trouble, t.Trouble()...)
-	}
-	return st
-}
-
-// otlpStatus is what status shows of the OTLP receiver.
-func otlpStatus(s *otlp.Source) StatusOTLP {
-	st := s.Stats()
-	return StatusOTLP{
-		Listen: s.Bound(), Requests: st.Requests.Load(), Items: st.Items.Load(), Rejected: st.Rejected.Load(), Empty: st.Empty.Load(), Failed: st.Failed.Load(),
-		Exemplars: st.Exemplars.Load(), Malformed: st.Malformed.Load(), Refused: st.Refused.Load(), Busy: st.Busy.Load(), Series: st.Series.Load(),
-	}
-}
-
-// logStatus is what status shows of the log reader.
-func logStatus(t *tail.Tailer) StatusLogs {
-	st := t.Stats()
-	return StatusLogs{
-		Lines: st.Lines.Load(), Bytes: st.Read.Load(), Rotations: st.Rotations.Load(), Truncations: st.Truncations.Load(),
-		Cut: st.CutLines.Load(), Repaired: st.Repaired.Load(), Missed: st.Missed.Load(),
-		Files: t.Files(), Refused: t.Refused(), Trouble: t.Trouble(),
-	}
 }
 
 // around is what a destination needs to know besides its own configuration.

@@ -36,7 +36,7 @@ type TLS struct {
 // DefaultTimeout bounds one request where the configuration does not.
 const DefaultTimeout = 30 * time.Second
 
-// Client returns an http.Client for c, of which each destination has its own:
+// Client returns an http.Client for c, whose Transport is a Transport, of which each destination has its own:
 // a slow vendor must not use up another one's connections. It reads the TLS
 // files, and fails if one cannot be read or used.
 func (c HTTP) Client(inFlight int) (*http.Client, error) {
@@ -80,20 +80,21 @@ func (c HTTP) Client(inFlight int) (*http.Client, error) {
 		timeout = DefaultTimeout
 	}
 	return &http.Client{
-		Transport: settled{t},
+		Transport: Transport{t},
 		Timeout:   timeout,
 		// A redirect would carry the key to a host nobody configured.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}, nil
 }
 
-// settled is a transport that is done with a request's body once an error is
+// Transport is a transport that is done with a request's body once an error is
 // returned or the answer closed. A transport by itself may go on reading for a
 // moment, if the vendor answers before it has all or the time is over; by then the
 // buffer may hold another request.
-type settled struct{ *http.Transport }
+type Transport struct{ *http.Transport }
 
-func (t settled) RoundTrip(req *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper.
+func (t Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return t.Transport.RoundTrip(req)
 	}

@@ -68,11 +68,11 @@ var ErrAbsent = errors.New("not available here")
 // Stats is what is known of one source; status shows it. Every field may be
 // read while the source runs.
 type Stats struct {
-	Runs     atomic.Int64 // calls of Sample
-	Failures atomic.Int64 // calls that returned an error, panicked or did not come back
-	Items    atomic.Int64 // items handed to the Sink
-	Last     atomic.Int64 // Unix milliseconds of the last call's end
-	Took     atomic.Int64 // nanoseconds the last call took
+	Runs     atomic.Int64 // calls of Sample; of a Source that is not polled, batches handed to the Sink
+	Failures atomic.Int64 // calls that returned an error, panicked or did not come back; batches the Sink did not take
+	Items    atomic.Int64 // items the Sink took
+	Last     atomic.Int64 // Unix milliseconds of the last call's or batch's end
+	Took     atomic.Int64 // nanoseconds the last call took; of a batch, the Sink
 
 	mu      sync.Mutex
 	lastErr error // guarded by mu; nil after a good call
@@ -90,6 +90,30 @@ func (s *Stats) SetErr(err error) {
 	s.mu.Lock()
 	s.lastErr = err
 	s.mu.Unlock()
+}
+
+// Counted returns out for a Source that is not polled: what goes through it is
+// counted in s.
+func (s *Stats) Counted(out Sink) Sink { return counted{s, out} }
+
+type counted struct {
+	st  *Stats
+	out Sink
+}
+
+// Put implements Sink.
+func (c counted) Put(ctx context.Context, b *signal.Batch) error {
+	n, start := int64(b.Len()), time.Now() // b is not ours after Put
+	err := c.out.Put(ctx, b)
+	c.st.Runs.Add(1)
+	c.st.Took.Store(int64(time.Since(start)))
+	c.st.Last.Store(time.Now().UnixMilli())
+	if err != nil {
+		c.st.Failures.Add(1)
+		return err
+	}
+	c.st.Items.Add(n)
+	return nil
 }
 
 // Poller is the Source that Poll returns.

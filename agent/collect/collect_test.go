@@ -164,3 +164,26 @@ func TestASinkThatRefusesDoesNotEndTheSource(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatGoesAtItsOwnPaceIsCounted(t *testing.T) {
+	out := &sink{}
+	st := &Stats{}
+	to := st.Counted(out)
+	put := func() error {
+		b := &signal.Batch{Kind: signal.Metric}
+		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "a"}), Time: 1})
+		return to.Put(t.Context(), b)
+	}
+	for range 2 {
+		if err := put(); err != nil {
+			t.Error(err)
+		}
+	}
+	if st.Items.Load() != 2 || st.Runs.Load() != 2 || st.Failures.Load() != 0 || st.Last.Load() == 0 {
+		t.Errorf("%d items, %d runs, %d failures", st.Items.Load(), st.Runs.Load(), st.Failures.Load())
+	}
+	out.refuse = errors.New("full")
+	if put() == nil || st.Items.Load() != 2 || st.Runs.Load() != 3 || st.Failures.Load() != 1 {
+		t.Errorf("refused: %d items, %d runs, %d failures", st.Items.Load(), st.Runs.Load(), st.Failures.Load())
+	}
+}

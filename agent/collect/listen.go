@@ -332,18 +332,29 @@ type Troubles struct {
 	Began string // message of the log when a trouble comes
 	Ended string // and when it has gone
 
-	mu   sync.Mutex
-	text []string // guarded by mu; by kind, "" is none
+	mu    sync.Mutex
+	text  []string    // guarded by mu; by kind, "" is none
+	ended []time.Time // guarded by mu; by kind, when text ended; zero while it holds
+	last  []string    // guarded by mu; by kind, the text that ended
 }
+
+// lately is for how long Lately remembers what has ended: a burst of ten
+// seconds is over when somebody comes to look.
+const lately = 10 * time.Minute
 
 // Set notes what is wrong, "" if nothing is, and logs a change.
 func (t *Troubles) Set(kind int, text string) {
 	t.mu.Lock()
 	if more := kind + 1 - len(t.text); more > 0 {
 		t.text = append(t.text, make([]string, more)...)
+		t.last = append(t.last, make([]string, more)...)
+		t.ended = append(t.ended, make([]time.Time, more)...)
 	}
 	was := t.text[kind]
 	t.text[kind] = text
+	if was != "" && text == "" {
+		t.last[kind], t.ended[kind] = was, time.Now()
+	}
 	t.mu.Unlock()
 	switch {
 	case was == "" && text != "":
@@ -351,6 +362,23 @@ func (t *Troubles) Set(kind int, text string) {
 	case was != "" && text == "":
 		t.Log.Info(t.Ended, "was", was)
 	}
+}
+
+// Lately returns what is wrong, and what was within ten minutes, with its end.
+func (t *Troubles) Lately() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var list []string
+	for kind, text := range t.text {
+		ago := time.Since(t.ended[kind])
+		switch {
+		case text != "":
+			list = append(list, text)
+		case t.last[kind] != "" && ago < lately:
+			list = append(list, fmt.Sprintf("%s (over since %v)", t.last[kind], ago.Round(time.Second)))
+		}
+	}
+	return list
 }
 
 // List returns what is wrong, in the order of the kinds; nil if nothing is.

@@ -243,6 +243,26 @@ func TestAConnectionWithoutTLSIsItself(t *testing.T) {
 	}
 }
 
+func TestATroubleThatHasPassedIsRememberedForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := &Troubles{Log: slog.New(slog.DiscardHandler)}
+		f := func(want ...string) {
+			t.Helper()
+			if got := tr.Lately(); !slices.Equal(got, want) {
+				t.Errorf("%q", got)
+			}
+		}
+		tr.Set(1, "drops")
+		f("drops")
+		tr.Set(1, "")
+		time.Sleep(time.Minute)
+		tr.Set(0, "bad lines")
+		f("bad lines", "drops (over since 1m0s)")
+		time.Sleep(lately)
+		f("bad lines")
+	})
+}
+
 func TestTroubleIsLoggedWhenItComesAndWhenItGoes(t *testing.T) {
 	var log strings.Builder
 	tr := Troubles{Log: slog.New(slog.NewTextHandler(&log, nil)), Began: "began", Ended: "ended"}

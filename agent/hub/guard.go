@@ -25,6 +25,8 @@ const (
 	mostOverflows = 1000
 	overflowName  = "causeway.hub.overflow"
 
+	labelInstance = "service.instance.id" // OpenTelemetry's name of what was scraped, or of what sent
+
 	mostLooked = 5000 // series of a metric that are looked at to name who is at fault
 	tellEvery  = time.Minute
 )
@@ -283,12 +285,13 @@ func (o *overflow) sample() signal.Sample {
 
 // Overflow is a metric of which series are folded into one.
 type Overflow struct {
-	Metric string    `json:"metric"`
-	Label  string    `json:"label"`  // the label with the most values
-	Values int       `json:"values"` // how many it has, among at most 5,000 series
-	Pod    string    `json:"pod"`    // namespace/name of the pod with the most series; empty if none of them is of a pod
-	Series int       `json:"series"` // of the metric, besides the folded ones
-	Since  time.Time `json:"since"`
+	Metric   string    `json:"metric"`
+	Label    string    `json:"label"`              // the label with the most values
+	Values   int       `json:"values"`             // how many it has, among at most 5,000 series
+	Pod      string    `json:"pod,omitempty"`      // namespace/name of the pod with the most series
+	Instance string    `json:"instance,omitempty"` // where none of them is of a pod: the service.instance.id with the most series
+	Series   int       `json:"series"`             // of the metric, besides the folded ones
+	Since    time.Time `json:"since"`
 }
 
 // Overflows returns the metrics that are above a limit, those with the most
@@ -316,7 +319,7 @@ func (h *Hub) Overflows() []Overflow {
 	h.mu.Unlock()
 	for k, l := range by {
 		f := Overflow{Metric: k.name, Series: l.held, Since: l.o.since}
-		f.Label, f.Values, f.Pod = atFault(l.series)
+		f.Label, f.Values, f.Pod, f.Instance = atFault(l.series)
 		all = append(all, f)
 	}
 	slices.SortFunc(all, func(a, b Overflow) int {
@@ -332,10 +335,10 @@ func (h *Hub) Overflows() []Overflow {
 }
 
 // atFault returns the label that has the most values in series, and the pod that
-// has the most of them.
-func atFault(series []signal.Series) (label string, values int, pod string) {
+// has the most of them, or the instance where there is no pod.
+func atFault(series []signal.Series) (label string, values int, pod, instance string) {
 	seen := map[string]map[string]struct{}{}
-	pods := map[string]int{}
+	pods, instances := map[string]int{}, map[string]int{}
 	for _, s := range series {
 		labels := s.Desc().Labels
 		for k, v := range signal.Walk(labels) {
@@ -347,19 +350,29 @@ func atFault(series []signal.Series) (label string, values int, pod string) {
 		if name := signal.Lookup(labels, signal.LabelPod); name != "" {
 			pods[signal.Lookup(labels, signal.LabelNamespace)+"/"+name]++
 		}
+		if id := signal.Lookup(labels, labelInstance); id != "" {
+			instances[id]++
+		}
 	}
 	for k, v := range seen {
 		if len(v) > values || len(v) == values && k < label {
 			label, values = k, len(v)
 		}
 	}
-	most := 0
-	for name, n := range pods {
-		if n > most || n == most && name < pod {
-			pod, most = name, n
+	if pod = largest(pods); pod == "" {
+		instance = largest(instances)
+	}
+	return label, values, pod, instance
+}
+
+// largest returns the name with the largest number, the first of several; "" for none.
+func largest(by map[string]int) (name string) {
+	for n, v := range by {
+		if v > by[name] || v == by[name] && n < name {
+			name = n
 		}
 	}
-	return label, values, pod
+	return name
 }
 
 // newsLocked reports whether the log is to be told of a change, at most once a minute.
@@ -387,6 +400,10 @@ func (h *Hub) tellOverflows() {
 		return
 	}
 	worst := all[0]
+	whose, name := "pod", worst.Pod
+	if name == "" {
+		whose, name = "instance", worst.Instance
+	}
 	log.Warn("new series are folded into one: too many; drop or change the label, or raise process.cardinality",
-		"metric", worst.Metric, "label", worst.Label, "values", worst.Values, "pod", worst.Pod, "series", worst.Series, "metrics", len(all))
+		"metric", worst.Metric, "label", worst.Label, "values", worst.Values, whose, name, "series", worst.Series, "metrics", len(all))
 }

@@ -186,6 +186,17 @@ func TestAFoldedCounterGoesOnWhereItWasWhenThereIsRoom(t *testing.T) {
 	})
 }
 
+func TestWhereThereIsNoPodTheInstanceIsAtFault(t *testing.T) {
+	h := New(nil, time.Now())
+	h.Configure(Config{Cardinality: Cardinality{MaxSeries: 100, PerMetric: 10}}, "", nil)
+	for i := range 30 {
+		metrics(t, h, fmt.Sprintf("m{service.instance.id=\"10.0.0.%d:80\",user=\"%d\"} gauge - 1 @1", min(i%3, 1), i))
+	}
+	if o := h.Overflows(); len(o) != 1 || o[0].Instance != "10.0.0.1:80" || o[0].Pod != "" || o[0].Label != "user" {
+		t.Errorf("%+v", o)
+	}
+}
+
 func TestWhoIsAtFaultIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

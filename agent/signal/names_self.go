@@ -11,6 +11,21 @@ const (
 	HubDropped = "causeway.hub.dropped" // {item}, counter by reason: left out before the disk
 	HubSeries  = "causeway.hub.series"  // {series}, gauge: known to the hub
 
+	HubParsed   = "causeway.hub.parsed"   // {line}, counter: had the form of their stream
+	HubUnparsed = "causeway.hub.unparsed" // {line}, counter: had not, and stay as they are
+	HubRedacted = "causeway.hub.redacted" // {match}, counter by reason, the marker's name
+
+	ScrapeCount     = "causeway.scrape.count"     // {scrape}, counter
+	ScrapeFailed    = "causeway.scrape.failed"    // {scrape}, counter by reason
+	ScrapeLate      = "causeway.scrape.late"      // {scrape}, counter: left out because the one before was not done
+	ScrapeDropped   = "causeway.scrape.dropped"   // {sample}, counter by reason: in good pages and not given on
+	ScrapeExemplars = "causeway.scrape.exemplars" // {exemplar}, counter: left out
+
+	StatsDLines     = "causeway.statsd.lines"     // {line}, counter
+	StatsDMalformed = "causeway.statsd.malformed" // {line}, counter by reason
+	StatsDRefused   = "causeway.statsd.refused"   // {line}, counter: good ones for which a bound left no room
+	StatsDDropped   = "causeway.statsd.dropped"   // {packet}, counter: the kernel had no room for them
+
 	SpoolItems    = "causeway.spool.items"    // {item}, counter: ever appended
 	SpoolBytes    = "causeway.spool.disk"     // By, gauge: on disk
 	SpoolMemory   = "causeway.spool.memory"   // By, gauge: in memory, while the disk takes none

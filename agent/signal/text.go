@@ -18,6 +18,10 @@ import (
 // UNIT is - where there is none. Times are numbers in the model's own units.
 // LEVEL is 0 to 7, or - for unknown. Blank lines and lines from # on are passed over.
 
+// BlockText is how a line of the notation begins that is no item: the head of a
+// LogBlock, whose lines follow.
+const BlockText = "log {"
+
 // Format writes b in the readable notation, in the batch's order.
 func Format(b *Batch) string {
 	var w []byte

@@ -146,7 +146,7 @@ type room struct {
 	Leader    string
 	Leading   bool
 	Election  string
-	APIServer string
+	APIServer string `json:"api_server"`
 	Pods      *struct {
 		Synced bool
 		Here   int

@@ -70,8 +70,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.SetArgs(args)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return exit{exitUsage, err} })
-	root.AddCommand(runCommand(g), validateCommand(g), configCommand(g), onceCommand(g), statusCommand(g),
+	root.AddCommand(runCommand(g), validateCommand(g), configCommand(g), onceCommand(g), statusCommand(g), topCommand(g), diagnoseCommand(g),
 		reconcileCommand(g), spoolCommand(g), dlqCommand(g), tapCommand(g), kubernetesCommand(g), dashboardsCommand(g), versionCommand(g))
+	groupsRefuse(root)
 	err := root.ExecuteContext(context.Background())
 	if err == nil {
 		return 0

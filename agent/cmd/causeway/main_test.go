@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -43,6 +46,32 @@ func TestExitCodes(t *testing.T) {
 	f(2, "unknown flag", good, "validate", "--frob")
 	f(2, "must be text, json or vendor", good, "once", "--format", "xml")
 	f(2, "has no such destination", good, "once", "--format", "vendor", "--destination", "x")
+	f(2, `unknown command "bogus" for "causeway spool": must be export, ls or verify`, good, "spool", "bogus")
+	for _, group := range []string{"config", "dashboards", "kubernetes", "dlq"} {
+		f(2, `unknown command "bogus" for "causeway `+group+`"`, good, group, "bogus")
+	}
+	f(0, "Look into the spool", good, "spool")
+	f(2, "--since yesterday: must be how long ago", good, "spool", "export", "--since", "yesterday")
+	f(2, "must be metric, log or event", good, "spool", "export", "--kind", "foo")
+	f(1, "no such file or directory", good, "spool", "export")
+	for _, words := range []string{"status", "reconcile", "spool ls", "spool verify", "dlq ls"} {
+		f(2, "must be text or json", good, append(strings.Fields(words), "-o", "xml")...)
+	}
+	f(2, "must be metric, log or event", good, "tap", "--kind", "foo")
+	f(2, "--match x: ", good, "tap", "--match", "x")
+	f(2, "must be host or containers", good, "once", "--source", "bogus")
+}
+
+func TestTapsLimitCountsItemsNotHeads(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, ": \n\ndata: log {file=\"a\"} \"ino:1\" 0..8\n\ndata:   @1 - \"one\" {}\n\ndata:   @2 - \"two\" {}\n\n")
+	}))
+	defer server.Close()
+	yaml := strings.Replace(good, "127.0.0.1:1", strings.TrimPrefix(server.URL, "http://"), 1)
+	code, out, errs := call(t, yaml, "tap", "--kind", "log", "--limit", "1")
+	if want := "log {file=\"a\"} \"ino:1\" 0..8\n  @1 - \"one\" {}\n"; code != 0 || out != want {
+		t.Errorf("%d, %q, want %q\n%s", code, out, want, errs)
+	}
 }
 
 func TestOncePrintsWhatWouldBeSent(t *testing.T) {

@@ -14,7 +14,8 @@ import (
 )
 
 func onceCommand(g *global) *cobra.Command {
-	var source, destination, format string
+	var source, format *choice
+	var destination string
 	c := &cobra.Command{
 		Use:   "once",
 		Short: "Collect once and print; sends nothing",
@@ -30,7 +31,7 @@ cluster, logs), is seen in a running agent: causeway tap.`,
 			}
 			slog.SetDefault(logger(g.err, "logfmt", slog.LevelWarn, true))
 			cadvisor.QuietKlog()
-			b, err := agent.Once(cmd.Context(), cfg, source)
+			b, err := agent.Once(cmd.Context(), cfg, source.value)
 			if b == nil {
 				return exit{exitFailed, err}
 			}
@@ -41,7 +42,7 @@ cluster, logs), is seen in a running agent: causeway tap.`,
 				}
 			}
 			failed := err
-			switch format {
+			switch format.value {
 			case "text":
 				_, err = fmt.Fprint(g.out, signal.Format(b))
 			case "json":
@@ -55,8 +56,6 @@ cluster, logs), is seen in a running agent: causeway tap.`,
 					return exit{exitUsage, fmt.Errorf("--destination %s: the configuration has no such destination", destination)}
 				}
 				err = agent.Requests(cmd.Context(), g.out, destination, cfg, b)
-			default:
-				return exit{exitUsage, fmt.Errorf("--format %s: must be text, json or vendor", format)}
 			}
 			if err == nil && failed != nil {
 				return exit{code: exitFailed}
@@ -64,9 +63,9 @@ cluster, logs), is seen in a running agent: causeway tap.`,
 			return err
 		},
 	}
-	c.Flags().StringVar(&source, "source", "", "host or containers; default: those of the two that are enabled")
+	source = choose(c, "source", "", "", "host or containers; default: those of the two that are enabled", "host", "containers")
 	c.Flags().StringVar(&destination, "destination", "", "whose requests to print with --format vendor; default: the first active one")
-	c.Flags().StringVar(&format, "format", "text", "text, json or vendor (the requests that would be sent)")
+	format = choose(c, "format", "", "text", "text, json or vendor (the requests that would be sent)", "text", "json", "vendor")
 	return c
 }
 

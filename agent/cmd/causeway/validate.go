@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/causeway-agent/causeway/agent"
+	"github.com/causeway-agent/causeway/agent/signal"
 )
 
 func validateCommand(g *global) *cobra.Command {
@@ -79,23 +80,38 @@ func versionCommand(g *global) *cobra.Command {
 	}
 }
 
+// kinds are the names of all kinds of signals.
+func kinds() []string {
+	var names []string
+	for _, k := range signal.Kinds {
+		names = append(names, k.String())
+	}
+	return names
+}
+
 func tapCommand(g *global) *cobra.Command {
-	var kind, match string
+	var kind *choice
+	var match string
 	var limit int
 	c := &cobra.Command{
 		Use:   "tap",
 		Short: "Show a live sample of what passes the running agent",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if match != "" {
+				if _, err := signal.ParseMatch(match); err != nil {
+					return exit{exitUsage, fmt.Errorf("--match %s: %w", match, err)}
+				}
+			}
 			cfg, err := g.load()
 			if err != nil {
 				return err
 			}
-			return g.tap(cmd.Context(), cfg, kind, match, limit)
+			return g.tap(cmd.Context(), cfg, kind.value, match, limit)
 		},
 	}
-	c.Flags().StringVar(&kind, "kind", "", "metric, log or event; default: all")
+	kind = choose(c, "kind", "", "", "metric, log or event; default: all", kinds()...)
 	c.Flags().StringVar(&match, "match", "", `a condition, such as 'name == "system.cpu.*"'`)
-	c.Flags().IntVar(&limit, "limit", 0, "end after so many lines; 0: never")
+	c.Flags().IntVar(&limit, "limit", 0, "end after so many items; 0: never")
 	return c
 }

@@ -19,10 +19,10 @@ type auto struct {
 	kubelet, cadvisor Provider
 	log               *slog.Logger
 
-	mu     sync.Mutex // guards settled, for Close
+	mu     sync.Mutex // guards the two below, for Close and From
 	chosen Provider   // nil while the kubelet has not answered
+	failed error      // what the kubelet said to the last try; changed by Read alone
 	tried  time.Time
-	failed error // what the kubelet said to the last try
 }
 
 // Auto returns a Provider that reads from kubelet as soon as that has answered,
@@ -57,7 +57,9 @@ func (a *auto) Read(ctx context.Context) ([]Reading, error) {
 		case a.failed == nil:
 			a.log.Warn("containers are read from their cgroups, since the kubelet does not tell", "error", err)
 		}
+		a.mu.Lock()
 		a.failed = err
+		a.mu.Unlock()
 	}
 	readings, err := a.cadvisor.Read(ctx)
 	if len(readings) > 0 || err == nil {
@@ -76,6 +78,20 @@ func (a *auto) settle(p Provider) {
 	a.mu.Lock()
 	a.chosen = p
 	a.mu.Unlock()
+}
+
+// From returns where containers are read from; the error says why it is not the
+// kubelet, where there is one.
+func (a *auto) From() (string, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch k, ok := a.kubelet.(*Kubelet); {
+	case ok && a.chosen == a.kubelet:
+		return k.From()
+	case errors.Is(a.failed, collect.ErrAbsent):
+		return "cgroups", nil
+	}
+	return "cgroups", a.failed
 }
 
 // Close implements Provider.

@@ -3,6 +3,8 @@ package container
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -44,6 +46,26 @@ func TestAutoTakesTheKubeletWhereItAnswersElseCAdvisor(t *testing.T) {
 	f("no cgroups, dead kubelet", k, c, c, "does not answer")
 	k, c = &node{err: absent}, &node{err: fmt.Errorf("no cgroups: %w", collect.ErrAbsent)}
 	f("neither", k, c, c, "no cgroups")
+}
+
+func TestAutoSaysWhyItIsNotTheKubelet(t *testing.T) {
+	f := func(kubelet error, want string, why bool) {
+		t.Helper()
+		a := Auto(&node{err: kubelet}, &node{readings: []Reading{{Name: "/a"}}}, slog.New(slog.DiscardHandler)).(*auto)
+		if _, err := a.Read(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if from, err := a.From(); from != want || (err != nil) != why {
+			t.Errorf("%v: %s, %v", kubelet, from, err)
+		}
+	}
+	f(errors.New("403"), "cgroups", true)
+	f(fmt.Errorf("not in a cluster: %w", collect.ErrAbsent), "cgroups", false)
+	k := NewKubelet(Config{Kubelet: KubeletConfig{URL: "https://10.0.0.1:10250/"}}, "n", os.Getenv, nil, slog.New(slog.DiscardHandler))
+	a := &auto{kubelet: k, chosen: k}
+	if from, err := a.From(); from != "https://10.0.0.1:10250" || err != nil {
+		t.Errorf("%s, %v", from, err)
+	}
 }
 
 func TestAutoIsAbsentOnlyIfBothAre(t *testing.T) {

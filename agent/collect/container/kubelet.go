@@ -95,6 +95,9 @@ func NewKubelet(c Config, node string, env func(string) string, pods PodSpecs, l
 	return k
 }
 
+// From returns the kubelet's address.
+func (k *Kubelet) From() (string, error) { return k.client.from(), nil }
+
 // Close drops the connections.
 func (k *Kubelet) Close() error {
 	k.client.forget()

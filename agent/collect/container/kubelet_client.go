@@ -105,6 +105,16 @@ func (c *kubeletClient) address() string {
 	return "https://" + net.JoinHostPort(strings.Trim(host, "[]"), "10250")
 }
 
+// from says where the kubelet is asked.
+func (c *kubeletClient) from() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proxy {
+		return c.base
+	}
+	return c.address()
+}
+
 // open returns the client to use, making it at first.
 func (c *kubeletClient) open() (*http.Client, string, error) {
 	c.mu.Lock()

@@ -72,6 +72,7 @@ type Kube struct {
 
 	mu      sync.Mutex
 	clients *clients // guarded by mu; nil before the first connect
+	address string   // the API server's; guarded by mu
 	missing error    // why there is no cluster; guarded by mu
 }
 
@@ -115,6 +116,7 @@ func (k *Kube) open() (*clients, error) {
 	}
 	rc, err := restConfig(k.conf)
 	if err == nil {
+		k.address = rc.Host
 		k.clients, err = newClients(rc)
 	}
 	k.missing = err

@@ -7,15 +7,16 @@ import (
 
 // Status is what is to be shown of the room; it is JSON as it stands.
 type Status struct {
-	Absent    string           `json:"absent,omitempty"`    // why there is no cluster; nothing else is set then
-	Pods      *PodsStatus      `json:"pods,omitempty"`      // nil where this agent watches none
-	Leader    string           `json:"leader,omitempty"`    // who leads, as far as this agent knows
-	Leading   bool             `json:"leading"`             // this agent does
-	Since     time.Time        `json:"since,omitzero"`      // the leader leads
-	Election  string           `json:"election,omitempty"`  // why this agent cannot stand for election
-	Resources []ResourceStatus `json:"resources,omitempty"` // while leading
-	APIServer string           `json:"apiServer,omitempty"` // what is wrong with asking it
-	Events    *EventsStatus    `json:"events,omitempty"`    // since the agent's start; nil where it never led
+	Absent    string           `json:"absent,omitempty"`     // why there is no cluster; nothing else is set then
+	Server    string           `json:"server,omitempty"`     // the API server's address
+	Pods      *PodsStatus      `json:"pods,omitempty"`       // nil where this agent watches none
+	Leader    string           `json:"leader,omitempty"`     // who leads, as far as this agent knows
+	Leading   bool             `json:"leading"`              // this agent does
+	Since     time.Time        `json:"since,omitzero"`       // the leader leads
+	Election  string           `json:"election,omitempty"`   // why this agent cannot stand for election
+	Resources []ResourceStatus `json:"resources,omitempty"`  // while leading
+	APIServer string           `json:"api_server,omitempty"` // what is wrong with asking it
+	Events    *EventsStatus    `json:"events,omitempty"`     // since the agent's start; nil where it never led
 }
 
 // PodsStatus is about the pods of this node.
@@ -67,12 +68,19 @@ func (k *Kube) Status() Status {
 	if err := k.absent(); err != nil {
 		return Status{Absent: brief(err)}
 	}
-	var s Status
+	s := Status{Server: k.server()}
 	if k.conf.Pods && k.id.Role != "cluster" {
 		s.Pods = k.pods.status()
 	}
 	k.cluster.status(&s)
 	return s
+}
+
+// server is the API server's address, "" before the first connect.
+func (k *Kube) server() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.address
 }
 
 func (p *Pods) status() *PodsStatus {

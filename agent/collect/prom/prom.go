@@ -190,7 +190,11 @@ func (s *Source) Trouble() []string {
 	var list []string
 	for _, t := range s.Status() {
 		if t.Err != nil {
-			list = append(list, fmt.Sprintf("%s (%s): %v", t.URL, t.From, t.Err))
+			if t.Up { // some lines were left out
+				list = append(list, fmt.Sprintf("target %s (%s): %v; mend what it shows", t.URL, t.From, t.Err))
+				continue
+			}
+			list = append(list, fmt.Sprintf("target %s (%s) is down: %v%s", t.URL, t.From, t.Err, remedy(t.Err)))
 		}
 	}
 	s.mu.Lock()

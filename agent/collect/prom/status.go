@@ -1,6 +1,7 @@
 package prom
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -90,6 +91,23 @@ func (r Reason) String() string {
 		return "tls"
 	}
 	return "none"
+}
+
+// remedy says what to do about a target that is down for err; "" if err says it.
+func remedy(err error) string {
+	var files *filesError
+	var status *statusError
+	switch {
+	case errors.As(err, &files), errors.As(err, &status):
+		return ""
+	case untrusted(err):
+		return "; set tls.ca_file or tls.server_name to what its certificate is made for"
+	case errors.Is(err, errTooMany):
+		return "; raise max_samples, or drop series at the target"
+	case errors.Is(err, errNoPage), errors.Is(err, errFamily):
+		return "; are port and path those of its metrics?"
+	}
+	return "; does it run, and may it be reached from this node (NetworkPolicy, firewall)?"
 }
 
 // TargetStatus is how one target fares.

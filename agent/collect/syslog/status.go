@@ -53,6 +53,9 @@ func (s *Source) Stats() *Stats { return &s.stats }
 // if nothing was.
 func (s *Source) Trouble() []string { return s.trouble.List() }
 
+// Lately returns the same, and what was wrong within ten minutes.
+func (s *Source) Lately() []string { return s.trouble.Lately() }
+
 // Addresses returns where the Source listens, with the ports it was given.
 func (s *Source) Addresses() []string {
 	s.mu.Lock()

@@ -67,6 +67,8 @@ type family struct {
 	tries  int     // scans that left the place of unsure uncertain
 
 	rotations, truncations, lines atomic.Int64
+
+	lost atomic.Int64 // unfinished lines that a truncation took away
 }
 
 // file is one inode that is read, or would be.
@@ -121,6 +123,7 @@ type file struct {
 	round    int       // of the last scan that saw it
 	err      atomic.Pointer[string]
 	offset   atomic.Int64 // pos.off, for status
+	caught   atomic.Int64 // when all of it had been read, Unix ns; before that when it was found
 	isClosed atomic.Bool
 }
 

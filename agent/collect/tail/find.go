@@ -384,7 +384,7 @@ func (fd *finder) list(p string) *dir {
 		d.entries = nil
 		return d
 	case err != nil:
-		fd.refused[p] = err.Error()
+		fd.refused[p] = remedied(err)
 		d.dirty = true
 		return d
 	}
@@ -452,12 +452,12 @@ func (fd *finder) candidate(r *rule, d *dir, e *entry, last string, rooted func(
 	switch {
 	case e.err != nil:
 		if !c.sibling && !errors.Is(e.err, fs.ErrNotExist) || e.link {
-			fd.refused[p] = e.err.Error()
+			fd.refused[p] = remedied(e.err)
 		}
 		return candidate{}, false
 	case !e.typ.IsRegular():
 		if !c.sibling && (last == e.name || !e.typ.IsDir()) {
-			fd.refused[p] = "is a " + kindOf(e.typ) + " and no file; nothing is read from it"
+			fd.refused[p] = "is a " + kindOf(e.typ) + " and no file; nothing is read from it: name it in exclude"
 		}
 		return candidate{}, false
 	}

@@ -114,6 +114,7 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join, gz: c.gz, pos: position{enc: c.rule.enc},
 	}
 	f.isClosed.Store(true)
+	f.caught.Store(now.UnixNano())
 	fam := t.families[c.root]
 	if fam == nil {
 		labels, ok := c.rule.stream(c.root)
@@ -386,6 +387,7 @@ func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 
 // atEnd is what is to be done with a file that was read to its end.
 func (t *Tailer) atEnd(f *file, now time.Time) error {
+	f.caught.Store(now.UnixNano())
 	quiet := now.Sub(f.grown)
 	parted := f.gone || f.rotated
 	if f.pos.scan > f.pos.off && (parted && quiet >= grace || quiet >= partialAfter || f.z != nil) {
@@ -417,7 +419,10 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 		t.flushLanes(f, now, true)
 	}
 	t.retire(f, now)
-	t.stats.Vanished.Add(f.pos.scan - f.pos.off)
+	if n := f.pos.scan - f.pos.off; n > 0 {
+		t.stats.Vanished.Add(n)
+		f.family.lost.Add(1)
+	}
 	t.stats.Truncations.Add(1)
 	f.family.truncations.Add(1)
 	f.gen, f.id, f.head = t.newGen(now), "", head{}
@@ -482,7 +487,7 @@ func recordOf(f *file, pos position, now time.Time, retired bool) record {
 
 // fail notes that f cannot be read now, and says so once.
 func (t *Tailer) fail(f *file, err error) {
-	text := err.Error()
+	text := remedied(err)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errMoved) {
 		if d := t.find.dirs[path.Dir(f.path)]; d != nil {
 			d.dirty = true // the next scan knows what became of it

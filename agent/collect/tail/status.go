@@ -2,9 +2,12 @@ package tail
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
+	"time"
 )
 
 // FileStatus is what status shows of one file.
@@ -16,10 +19,14 @@ type FileStatus struct {
 	Behind      int64  `json:"behind"` // bytes not read yet
 	Rotations   int64  `json:"rotations"`
 	Truncations int64  `json:"truncations"`
-	Lines       int64  `json:"lines"` // of the stream, since the agent started
+	Lines       int64  `json:"lines"`      // of the stream, since the agent started
+	LinesLost   int64  `json:"lines_lost"` // of the stream: unfinished ones that a truncation took away
 	Open        bool   `json:"open"`
 	Skipped     bool   `json:"skipped,omitempty"` // its pod asks not to be read
 	Err         string `json:"error,omitempty"`   // of the last look
+
+	// What is Behind came after this moment; zero if there is none.
+	UnreadSince time.Time `json:"unread_since,omitzero"`
 }
 
 // Refusal is a path that a pattern names and that is not read.
@@ -34,6 +41,7 @@ func (t *Tailer) Stats() *Stats { return &t.stats }
 // Files returns the state of every file, by path. It asks the file system for
 // their sizes, so a file system that hangs keeps the caller, and nobody else.
 func (t *Tailer) Files() []FileStatus {
+	idle := t.idle.Load()
 	t.mu.Lock()
 	list := make([]FileStatus, 0, len(t.files))
 	for _, f := range t.files {
@@ -43,10 +51,13 @@ func (t *Tailer) Files() []FileStatus {
 		s := FileStatus{
 			Path: f.path, Stream: f.family.root, Offset: f.offset.Load(), Open: !f.isClosed.Load(),
 			Rotations: f.family.rotations.Load(), Truncations: f.family.truncations.Load(), Lines: f.family.lines.Load(), Skipped: f.skipped,
+			LinesLost: f.family.lost.Load(),
 		}
+		caught := max(f.caught.Load(), idle) // an idle file is not looked at
 		if err := f.err.Load(); err != nil {
-			s.Err = *err
+			s.Err, caught = *err, f.caught.Load()
 		}
+		s.UnreadSince = time.Unix(0, caught)
 		list = append(list, s)
 	}
 	t.mu.Unlock()
@@ -59,6 +70,9 @@ func (t *Tailer) Files() []FileStatus {
 			}
 		} else {
 			s.Size = -1
+		}
+		if s.Behind == 0 {
+			s.UnreadSince = time.Time{}
 		}
 	}
 	slices.SortFunc(list, func(a, b FileStatus) int {
@@ -77,6 +91,14 @@ func (t *Tailer) Refused() []Refusal {
 	}
 	slices.SortFunc(list, func(a, b Refusal) int { return strings.Compare(a.Path, b.Path) })
 	return list
+}
+
+// remedied is an error in words, with what to do about it.
+func remedied(err error) string {
+	if errors.Is(err, fs.ErrPermission) {
+		return err.Error() + "; let the agent's user read it and enter its folders (a group, setfacl -R -m u:USER:rX), run the agent as root, or name it in exclude"
+	}
+	return err.Error()
 }
 
 // Trouble returns what troubles the tailer as a whole: a snapshot that was

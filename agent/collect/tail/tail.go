@@ -114,6 +114,7 @@ type Tailer struct {
 	log *slog.Logger
 
 	stats Stats
+	idle  atomic.Int64 // when nothing was left to read, Unix ns
 
 	mu      sync.Mutex
 	files   map[key]*file     // changed by Run alone, under mu
@@ -188,6 +189,7 @@ func (t *Tailer) Run(ctx context.Context, out collect.Sink) error {
 		case more:
 			continue
 		}
+		t.idle.Store(time.Now().UnixNano())
 		for _, wait := range [...]struct {
 			d    time.Duration
 			wake <-chan struct{}

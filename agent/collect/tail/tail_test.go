@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -507,8 +508,28 @@ func TestStatusTellsWhatIsBehind(t *testing.T) {
 	h.write("a.log", "one\n")
 	h.looks(1)
 	h.write("a.log", "two and three\n")
-	if s := h.Files(); len(s) != 1 || s[0].Size != 18 || s[0].Offset != 4 || s[0].Behind != 14 || s[0].Lines != 1 || !s[0].Open {
+	if s := h.Files(); len(s) != 1 || s[0].Size != 18 || s[0].Offset != 4 || s[0].Behind != 14 || s[0].Lines != 1 || !s[0].Open || s[0].UnreadSince.IsZero() {
 		t.Errorf("status %+v", s)
+	}
+	h.looks(1)
+	if s := h.Files(); s[0].Behind != 0 || !s[0].UnreadSince.IsZero() || s[0].LinesLost != 0 {
+		t.Errorf("status %+v", s)
+	}
+	h.write("a.log", "unfinished")
+	h.looks(1)
+	h.must(os.Truncate(h.path("a.log"), 0))
+	h.looks(1)
+	if s := h.Files(); s[0].LinesLost != 1 || s[0].Truncations != 1 {
+		t.Errorf("status %+v", s)
+	}
+}
+
+func TestWhatMayNotBeReadIsSaidWithTheRemedy(t *testing.T) {
+	if s := remedied(&fs.PathError{Op: "open", Path: "/a.log", Err: fs.ErrPermission}); !strings.HasPrefix(s, "open /a.log: permission denied; let the agent's user read it") {
+		t.Error(s)
+	}
+	if s := remedied(fs.ErrClosed); s != "file already closed" {
+		t.Error(s)
 	}
 }
 
