@@ -90,7 +90,7 @@ func (d *deflater) block(src []byte, from int) int {
 		at := int(table[h])
 		table[h] = uint32(s)
 		if s-at > window || uint32(word) != load32(src, at) {
-			s += 1 + (s-emitted)>>3 // the longer nothing is found, the wider the steps
+			s += 1 + (s-emitted)>>4 // the longer nothing is found, the wider the steps
 			continue
 		}
 		length := leastMatch + matching(src, at+leastMatch, s+leastMatch, end)
