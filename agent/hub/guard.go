@@ -129,7 +129,7 @@ func (h *Hub) admitLocked(raw signal.Series, version uint64) *entry {
 		h.guard.by[k] = m
 	}
 	m.series++
-	e := &entry{version: ^version}
+	e := &entry{raw: raw, version: ^version}
 	if m.over != nil { // there is room again: it goes on where it was folded
 		id := maphash.String(h.guard.hash, d.Labels)
 		if known := m.over.members[id]; known != nil {

@@ -499,3 +499,50 @@ func TestWhatIsNowhereGetsNoPlace(t *testing.T) {
 		}
 	}
 }
+
+// Samples are looked for behind those they stood behind before. Whatever their
+// order is, and whatever was forgotten meanwhile, each keeps its own reading.
+func TestSamplesInAnyOrderKeepTheirReadings(t *testing.T) {
+	h := newHub(t, Config{}, "", nil)
+	total, sum := map[string]float64{}, map[string]float64{}
+	at := int64(1_000_000)
+	for round, names := range []string{"abc", "abc", "cba", "aacb", "bd", "abcd", "", "abcd", "abcd"} {
+		if names == "" { // one of them is forgotten
+			h.mu.Lock()
+			for raw, e := range h.series {
+				if raw.Desc().Name == "in.order.b" {
+					e.seen = 0
+				}
+			}
+			h.swept = time.Time{}
+			h.sweepLocked()
+			left := len(h.series)
+			h.mu.Unlock()
+			if left != 3 || h.Stats[signal.Metric].Series.Load() != 3 {
+				t.Fatalf("%d series are left, %d counted", left, h.Stats[signal.Metric].Series.Load())
+			}
+			delete(sum, "b")
+			delete(total, "b")
+			continue
+		}
+		b := &signal.Batch{Kind: signal.Metric}
+		for i, c := range names {
+			at += 2000
+			total[string(c)] += float64(10*round + i)
+			b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "in.order." + string(c), Type: signal.Counter}), Start: 1, Time: at, Value: total[string(c)]})
+		}
+		h.Complete(b)
+		for _, s := range b.Samples {
+			name := strings.TrimPrefix(s.Series.Desc().Name, "in.order.")
+			if s.Prev == 0 {
+				sum[name] = s.Value
+			}
+			if sum[name] += s.Delta; sum[name] != s.Value {
+				t.Errorf("round %d: %s adds up to %v, its total is %v", round, name, sum[name], s.Value)
+			}
+		}
+	}
+	if n := h.Stats[signal.Metric].Series.Load(); n != 4 {
+		t.Errorf("%d series", n)
+	}
+}
