@@ -12,7 +12,7 @@ import (
 const mostBuckets = 200
 
 // hist appends a distribution, or, where h has no buckets, its numbers.
-func (w *writer) hist(h *signal.Hist, from, end int64) {
+func (w *writer) hist(h *signal.Hist, exemplars []signal.Exemplar, from, end int64) {
 	var d shape
 	switch {
 	case h.Exponential:
@@ -38,6 +38,7 @@ func (w *writer) hist(h *signal.Hist, from, end int64) {
 	} else {
 		w.explicit(h, &d)
 	}
+	w.exemplars(exemplars)
 	w.dst = shut(w.dst, dist)
 	w.tail(at)
 }
