@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -593,6 +596,66 @@ func FuzzLogs(f *testing.F) {
 		}
 		if frame := signal.AppendFrame(nil, b); signal.AppendFromFrame(&signal.Batch{Kind: signal.Log}, frame) != nil {
 			t.Fatal("what was decoded makes no good frame")
+		}
+	})
+}
+
+// FuzzJSON: whatever a client sends as JSON is answered with yes or with
+// "malformed", and what is given on is whole. Ids of one record or exemplar, be
+// they hexadecimal of the right length, come out as they went in.
+func FuzzJSON(f *testing.F) {
+	const trace, span = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
+	record := func(trace, span string) string {
+		return `{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","traceId":"` + trace + `","spanId":"` + span + `","body":{"stringValue":"x"}}]}]}]}`
+	}
+	histogram := func(trace, span string) string {
+		return `{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","histogram":{"aggregationTemporality":1,"dataPoints":[` +
+			`{"timeUnixNano":"5000000","count":"1","sum":2,"exemplars":[{"asDouble":2,"traceId":"` + trace + `","spanId":"` + span + `"}]}]}}]}]}]}`
+	}
+	f.Add(record(trace, span), trace, span)
+	f.Add(histogram(trace, span), trace, span)
+	f.Add(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"j","unknown":1,"gauge":{"dataPoints":[{"asInt":"7","timeUnixNano":"5000000"}]}}]}]}]}`, "", "AAAA")
+	f.Add(`{"resourceLogs":7}`, strings.ToUpper(trace), "0")
+	c := Default()
+	if err := c.Check(); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body, trace, span string) {
+		post := func(path, body string) (int, string) {
+			t.Helper()
+			out := &sink{}
+			s := New(c, slog.New(slog.DiscardHandler))
+			rec := httptest.NewRecorder()
+			req := httptest.NewRequest("POST", path, strings.NewReader(body))
+			req.Header.Set("Content-Type", "application/json")
+			s.http(t.Context(), out).Handler.ServeHTTP(rec, req)
+			if rec.Code != 200 && rec.Code != 400 || !json.Valid(rec.Body.Bytes()) {
+				t.Fatalf("%s %q: %d %s", path, body, rec.Code, rec.Body)
+			}
+			return rec.Code, out.text
+		}
+		post("/v1/metrics", body)
+		post("/v1/logs", body)
+		id := func(s string, size int) string { // as it must come out, "" if it is none
+			if p, err := hex.DecodeString(s); err == nil && len(p) == size {
+				return strings.ToLower(s)
+			}
+			return ""
+		}
+		if id(trace, 16) == "" || id(span, 8) == "" {
+			return
+		}
+		if code, got := post("/v1/logs", record(trace, span)); code != 200 || !strings.Contains(got, `span_id="`+id(span, 8)+`",trace_id="`+id(trace, 16)+`"`) {
+			t.Errorf("%d, %s", code, got)
+		}
+		show := func(s string) string { // none, if it is all zeros
+			if strings.Trim(s, "0") == "" {
+				return "-"
+			}
+			return s
+		}
+		if code, got := post("/v1/metrics", histogram(trace, span)); code != 200 || !strings.Contains(got, "exemplar=2 @0 "+show(id(trace, 16))+" "+show(id(span, 8))+" {}") {
+			t.Errorf("%d, %s", code, got)
 		}
 	})
 }

@@ -396,7 +396,7 @@ func (s *Source) busy(w http.ResponseWriter, r *http.Request) {
 // refuse answers with a google.rpc.Status in the request's own form, as
 // "Failures" of the protocol's specification wants it.
 func (s *Source) refuse(w http.ResponseWriter, r *http.Request, code int, grpcCode codes.Code, why string) {
-	st := &rpcstatus.Status{Code: int32(grpcCode), Message: why}
+	st := &rpcstatus.Status{Code: int32(grpcCode), Message: strings.ToValidUTF8(why, "\ufffd")}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	marshal := protojson.Marshal
 	if kind == protobufType {
@@ -405,8 +405,8 @@ func (s *Source) refuse(w http.ResponseWriter, r *http.Request, code int, grpcCo
 		kind = jsonType
 	}
 	body, err := marshal(st)
-	if err != nil { // a message that is no UTF-8: the code says enough
-		body = nil
+	if err != nil {
+		body = nil // the code says enough
 	}
 	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(code)
