@@ -33,9 +33,13 @@ func (w *writer) hist(h *signal.Hist, exemplars []signal.Exemplar, from, end int
 	if mean := d.mean(h); mean != 0 {
 		w.dst = appendDouble(w.dst, 2, mean)
 	}
-	if h.Exponential {
+	var e edges
+	switch {
+	case h.Exponential && e.refine(h, &d):
+		w.refined(h, &e)
+	case h.Exponential:
 		w.exponential(h, &d)
-	} else {
+	default:
 		w.explicit(h, &d)
 	}
 	w.exemplars(exemplars)

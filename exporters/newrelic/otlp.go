@@ -174,15 +174,32 @@ func (w *points) histogram(p *point) {
 // side: the size OpenTelemetry's own have by default, which New Relic keeps.
 const mostBuckets = 160
 
+// fineScale is the scale at which the middle of a bucket is within 0.55 % of all
+// its values.
+const fineScale = 6
+
+// coarse reports whether mostBuckets tell less of h than it came with, and less
+// than 0.55 %.
+func coarse(h *signal.Hist) bool {
+	shift := shiftOf(h)
+	return shift > 0 && h.Scale-shift < fineScale
+}
+
+// shiftOf returns by how much the scale of h must be lowered to fit mostBuckets.
+func shiftOf(h *signal.Hist) int32 {
+	shift := int32(0)
+	for shift < 31 && (span(&h.Pos, shift) > mostBuckets || span(&h.Neg, shift) > mostBuckets) {
+		shift++
+	}
+	return shift
+}
+
 // exponential appends the fields of an ExponentialHistogramDataPoint: start 2,
 // time 3, count 4, sum 5, scale 6, zero_count 7, positive 8, negative 9,
 // exemplars 11, min 12, max 13, zero_threshold 14.
 func (w *points) exponential(p *point) {
 	h := p.hist
-	shift := int32(0)
-	for shift < 31 && (span(&h.Pos, shift) > mostBuckets || span(&h.Neg, shift) > mostBuckets) {
-		shift++
-	}
+	shift := shiftOf(h)
 	w.dst = appendFixed(appendFixed(w.dst, 0x11, nanos(p.start)), 0x19, nanos(p.end))
 	w.dst = appendDouble(appendFixed(w.dst, 0x21, h.Count), 0x29, h.Sum)
 	w.dst = appendVarint(w.dst, 0x30, zigzag(h.Scale-shift))

@@ -170,7 +170,7 @@ func TestPromClientIntoEveryDestination(t *testing.T) {
 			t.Parallel()
 			p, port := serving(t, "promclient.js", format)
 			v := startStandins(t)
-			a := start(t, setup{active: v.active, destinations: v.destinations, scrape: "http://127.0.0.1:" + port + "/metrics"})
+			a := start(t, setup{active: v.active, destinations: v.destinations, scrape: "http://127.0.0.1:" + port + "/metrics", every: "6s"})
 			eventually(t, "three scrapes are in the store", func() bool { return len(a.column(t, `SELECT total FROM orders_total`)) >= 3 })
 			do(t, p.cmd.Process.Kill())
 			a.becomes(t, 0, `SELECT last(value) FROM up`) // what was scraped before is stored now
@@ -224,7 +224,7 @@ func TestPrometheusGoIntoEveryDestination(t *testing.T) {
 	server := httptest.NewServer(http.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})))
 	t.Cleanup(server.Close)
 	v := startStandins(t)
-	a := start(t, setup{active: v.active, destinations: v.destinations, scrape: server.URL + "/metrics"})
+	a := start(t, setup{active: v.active, destinations: v.destinations, scrape: server.URL + "/metrics", every: "6s"})
 	a.becomes(t, 199, `SELECT last(total) FROM go_orders_total WHERE route = '/buy'`)
 	for i := 1; i <= 1000; i++ { // between two pages
 		native.Observe(float64(i))
