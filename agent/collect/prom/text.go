@@ -273,6 +273,9 @@ func parseSeries(b []byte, pairs []pair) (name string, _ []pair, err error) {
 		if !utf8.Valid(b[:n]) || !utf8.ValidString(key) {
 			return "", nil, errUTF8
 		}
+		if key == "__name__" && named { // the metric's name is one label
+			return "", nil, errTwice
+		}
 		value := unescape(b[1 : n-1])
 		for _, p := range pairs {
 			if p.name == key {
