@@ -27,7 +27,7 @@ func (h *Hub) convert(known *seed, s *signal.Sample, st *Stats) bool {
 	*known = seed{time: s.Time, read: read, start: s.Start, value: s.Value, hist: s.Hist}
 	if last.time == 0 {
 		if s.Start >= h.born { // it began while we watched: all of it is new
-			s.Prev, s.Delta = s.Start, s.Value
+			s.Prev, s.Delta = min(s.Start, s.Time-1), s.Value // to a vendor an increase has an interval
 			if s.Hist != nil {
 				s.Hist = withSince(s.Hist, s.Hist, s.Hist.Exemplars)
 			}

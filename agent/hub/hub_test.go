@@ -106,6 +106,8 @@ func TestCountersGetTheirIncrease(t *testing.T) {
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 8 @1700000010999")
 	f("c counter s 9 +3 since 1700000011000 @1700000012000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 9 @1700000011200")
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 6 @1700000010500")
+	// Read in the millisecond in which it began.
+	f("c counter s 7 +7 since 1700000009999 @1700000010000 from 1700000010000", "c counter s 7 @1700000010000 from 1700000010000")
 	// Others are not touched.
 	f("g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000")
 	f("d delta s 5 @1700000010000 from 1", "d delta s 5 @1700000010000 from 1")

@@ -391,3 +391,17 @@ func FuzzString(f *testing.F) {
 		}
 	})
 }
+
+// A total that was read in the millisecond in which it began has no interval yet:
+// a point of a made-up one would overlap the next, which has all of it.
+func TestATotalReadWhenItBeganWaitsForTheNextPoint(t *testing.T) {
+	const hist = "hist (count=1 sum=1 min=NaN max=NaN bounds=[5] counts=[1 0] since=(count=1 sum=1 min=NaN max=NaN bounds=[5] counts=[1 0]))"
+	for _, in := range []string{
+		"h cumdist - 0 +0 since 1700000009999 @1700000010000 from 1700000010000 " + hist,
+		"c counter - 1 +1 since 1700000009999 @1700000010000 from 1700000010000",
+	} {
+		if requests, skipped := series(t, Metrics("m", Default(), gce, nil), parse(t, signal.Metric, in)); skipped != 1 || len(requests) != 0 {
+			t.Errorf("%s: %v", in, requests)
+		}
+	}
+}

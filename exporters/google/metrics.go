@@ -145,6 +145,7 @@ func (w *writer) sample(s *signal.Sample) {
 	case signal.CumDist:
 		switch h := s.Hist; {
 		case h == nil:
+		case s.Start == s.Time && !h.Exponential: // the next point has all of it, and begins here
 		case s.Start != 0 && s.Start < s.Time && !h.Exponential:
 			exemplars := h.Exemplars
 			if h.Since != nil {
