@@ -405,3 +405,22 @@ func TestATotalReadWhenItBeganWaitsForTheNextPoint(t *testing.T) {
 		}
 	}
 }
+
+// Gauges behind summaries: a request has 200 series, not 200 samples.
+func TestARequestWithSummariesHasNoMoreThanItsSeries(t *testing.T) {
+	var text strings.Builder
+	for i := range 3 {
+		fmt.Fprintf(&text, "s%d dist - 0 @1700000010000 from 1700000000000 hist (count=1 sum=1 min=NaN max=NaN q=[0.5:1 0.9:1 0.99:1])\n", i)
+	}
+	for i := range 400 {
+		fmt.Fprintf(&text, "g%d gauge - 1 @1700000010000\n", i)
+	}
+	requests, skipped := series(t, Metrics("m", Default(), gce, nil), parse(t, signal.Metric, text.String())) // which checks each request
+	n := 0
+	for _, r := range requests {
+		n += len(r)
+	}
+	if n != 3*5+400 || skipped != 0 || len(requests[0]) != 200 {
+		t.Errorf("%d series, %d skipped, the first request has %d", n, skipped, len(requests[0]))
+	}
+}

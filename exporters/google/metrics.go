@@ -40,7 +40,11 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 			skipped++
 			continue
 		}
-		if s.Hist != nil && w.n > 0 && w.n+2+min(len(s.Hist.Quantiles), mostQuantiles) > mostSeries {
+		need := 1
+		if s.Hist != nil {
+			need = 2 + min(len(s.Hist.Quantiles), mostQuantiles)
+		}
+		if w.n > 0 && w.n+need > mostSeries { // those of a summary before it were several
 			hi = i
 			break
 		}
