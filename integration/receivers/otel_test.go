@@ -49,6 +49,7 @@ func TestACollectorForwardsIntoEveryDestination(t *testing.T) {
 		t.Run(by, func(t *testing.T) {
 			t.Parallel()
 			v := startStandins(t)
+			v.mixed = "open"
 			a := start(t, setup{active: v.active, destinations: v.destinations})
 			grpc, http := a.otlpGRPC, ""
 			if by == "http" {
