@@ -226,9 +226,11 @@ func TestPrometheusGoIntoEveryDestination(t *testing.T) {
 	v := startStandins(t)
 	a := start(t, setup{active: v.active, destinations: v.destinations, scrape: server.URL + "/metrics", every: "6s"})
 	a.becomes(t, 199, `SELECT last(total) FROM go_orders_total WHERE route = '/buy'`)
-	for i := 1; i <= 1000; i++ { // between two pages
+	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	for i := 1; i < 1000; i++ { // between two pages
 		native.Observe(float64(i))
 	}
+	native.(prometheus.ExemplarObserver).ObserveWithExemplar(1000, prometheus.Labels{"trace_id": trace, "span_id": span, "user": "anna"})
 	a.becomes(t, 1000, `SELECT sum(count_increase) FROM go_native_ms`)
 	a.becomes(t, 500500, `SELECT last("sum") FROM go_native_ms`)
 	a.becomes(t, 100, `SELECT last("count") FROM go_time_ms`)
@@ -238,4 +240,5 @@ func TestPrometheusGoIntoEveryDestination(t *testing.T) {
 	a.becomes(t, 50, `SELECT last(p50) FROM go_summary_ms`)
 	a.becomes(t, 99, `SELECT last(p99) FROM go_summary_ms`)
 	v.counted(t, 1000, 500500, "go_native_ms")
+	v.exemplar(t, "go_native_ms", fmt.Sprintf("1000 of trace %s, span %s, user anna", trace, span))
 }

@@ -278,3 +278,35 @@ func (v *standins) lines(t *testing.T, want int, service, text string) {
 		return true
 	})
 }
+
+// exemplar compares the one exemplar of a metric at the vendors that have a place for it.
+func (v *standins) exemplar(t *testing.T, name, want string) {
+	t.Helper()
+	got := map[string][]string{}
+	for _, p := range v.gcp.Points() {
+		if !strings.HasSuffix(p.Series.GetMetric().GetType(), ".googleapis.com/"+name) {
+			continue
+		}
+		for _, e := range p.Series.GetPoints()[0].GetValue().GetDistributionValue().GetExemplars() {
+			var span monitoringpb.SpanContext
+			var labels monitoringpb.DroppedLabels
+			for _, a := range e.GetAttachments() {
+				_, _ = a.UnmarshalTo(&span), a.UnmarshalTo(&labels) // each is one of the two
+			}
+			ids := strings.Split(span.GetSpanName(), "/") // projects/P/traces/T/spans/S
+			got["gcp"] = append(got["gcp"], fmt.Sprintf("%v of trace %s, span %s, user %s", e.GetValue(), ids[3], ids[5], labels.GetLabel()["user"]))
+		}
+	}
+	for _, m := range v.otlp.Metrics() {
+		for _, e := range m.Exemplars {
+			if m.Name == name {
+				got["nr otlp"] = append(got["nr otlp"], fmt.Sprintf("%v of trace %s, span %s, user %v", e.Value, e.Trace, e.Span, e.Attributes["user"]))
+			}
+		}
+	}
+	for _, vendor := range []string{"gcp", "nr otlp"} {
+		if len(got[vendor]) != 1 || got[vendor][0] != want {
+			t.Errorf("%s: the exemplars of %s are %q, want one, %q", vendor, name, got[vendor], want)
+		}
+	}
+}

@@ -289,8 +289,10 @@ func (p *page) protoHistogram(c *cell, d *dto.Histogram, pt point) error {
 	} else {
 		ok = p.classicHistogram(h, d)
 	}
-	for _, b := range d.Bucket {
-		p.protoExemplar(h, b.Exemplar)
+	if len(d.Exemplars) == 0 { // else the buckets' are among them
+		for _, b := range d.Bucket {
+			p.protoExemplar(h, b.Exemplar)
+		}
 	}
 	for _, x := range d.Exemplars {
 		p.protoExemplar(h, x)

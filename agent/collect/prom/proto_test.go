@@ -67,6 +67,7 @@ func TestProtobufBecomesSamples(t *testing.T) {
 			{UpperBound: proto.Float64(1), CumulativeCount: proto.Uint64(1), Exemplar: &dto.Exemplar{Label: trace, Value: proto.Float64(0.5), Timestamp: at}},
 		}}),
 		histogramFamily("native", &dto.Histogram{SampleCount: proto.Uint64(1), ZeroThreshold: proto.Float64(1), ZeroCount: proto.Uint64(1),
+			Bucket:    []*dto.Bucket{{UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: proto.Uint64(1), Exemplar: &dto.Exemplar{Value: proto.Float64(0.75)}}},
 			Exemplars: []*dto.Exemplar{{Label: trace, Value: proto.Float64(0.25), Timestamp: at}, {Value: proto.Float64(math.NaN())}, {Label: trace[1:], Value: proto.Float64(0.75)}}}),
 	)...)
 	r.want(5000, "protobuf", string(append(page, protoSeed()...)), `c{a="b"} counter - 5 @5000 from 2000
