@@ -78,7 +78,7 @@ image:
 
 # The long form of the proof: hours of what CI runs for minutes.
 soak:
-	CAUSEWAY_SOAK=1 $(GO) test -tags $(TAGS) -timeout 5h -v ./integration ./agent/collect/tail
+	CAUSEWAY_SOAK=1 $(GO) test -tags $(TAGS) -timeout 5h -v ./integration ./agent/collect/tail ./agent/collect/statsd
 
 check: lint race
 	$(MAKE) fuzz FUZZTIME=5s

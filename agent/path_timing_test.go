@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -395,9 +396,15 @@ func BenchmarkScrapeToDatadog(b *testing.B) {
 		at = append(at, len(text))
 		text = fmt.Appendf(text, "%08d\n", i)
 	}
-	rounds := 0
+	rounds, last := 0, time.Time{}
+	var late atomic.Int64 // scrapes that came more than a tenth of the interval after they were due
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		rounds++
+		now := time.Now()
+		if rounds > 2 && now.Sub(last) > 1100*time.Millisecond {
+			late.Add(1)
+		}
+		last = now
 		digits := fmt.Sprintf("%08d", rounds)
 		for _, i := range at {
 			copy(text[i:], digits)
@@ -444,4 +451,5 @@ func BenchmarkScrapeToDatadog(b *testing.B) {
 	<-done
 	<-done
 	b.ReportMetric(used*1e6/float64(n), "cpu-s/Msample")
+	b.ReportMetric(float64(late.Load()), "late/op")
 }

@@ -27,8 +27,22 @@ type spaced struct {
 // thinFor is how long a series that says nothing is remembered.
 const thinFor = 10 * 60 * 1000 // ms
 
+// nothingYet reports whether s is a first reading of which nothing can be sent:
+// nobody knows since when it counts, or it is a total that the vendor takes as
+// increases only. It must not keep the next one, which is the first to be sent, back.
+func nothingYet(s *signal.Sample) bool {
+	switch s.Series.Desc().Type {
+	case signal.Counter:
+		return s.Prev == 0 && s.Start == 0
+	case signal.CumDist:
+		return s.Prev == 0 && (s.Start == 0 || s.Hist != nil && s.Hist.Exponential)
+	}
+	return false
+}
+
 // out decides on the points of p that are too near; the others get the
-// increases of those before them.
+// increases of those before them: of counters. Of a distribution whose beginning
+// nobody knows, or that is exponential, the increase goes with its point.
 func (t *thinner) out(p *parcel, spacing int64) {
 	if p.batch.Kind != signal.Metric {
 		return
@@ -44,6 +58,9 @@ func (t *thinner) out(p *parcel, spacing int64) {
 		case signal.Gauge, signal.Counter, signal.CumDist:
 		default:
 			continue // the growth of an interval is said once
+		}
+		if nothingYet(s) {
+			continue
 		}
 		of, known := t.last[s.Series]
 		if known && s.Time > of.time && s.Time-of.time < spacing {

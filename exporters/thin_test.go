@@ -53,14 +53,34 @@ func TestIncreasesOfWhatIsLeftOutGoIntoTheNext(t *testing.T) {
 c counter - 3 +2 since 1000 @2000
 c counter - 6 +3 since 2000 @3000
 c counter - 10 +4 since 3000 @6000
-c counter - 11 +1 since 6000 @12000
+c counter - 21 +11 since 6000 @7000
 `)
 	const want = `c counter - 1 @1000
-c counter - 10 +9 since 1000 @6000
-c counter - 11 +1 since 6000 @12000
+c counter - 3 +2 since 1000 @2000
+c counter - 21 +18 since 2000 @7000
 `
 	if got != want {
 		t.Errorf("%swant\n%s", got, want)
+	}
+}
+
+// Of the first reading of a total without a beginning nothing is sent, so the
+// second is not too near.
+func TestAFirstReadingKeepsNoOtherBack(t *testing.T) {
+	f := func(in string) {
+		t.Helper()
+		var th thinner
+		if got := thinned(t, &th, in); got != in {
+			t.Errorf("%swant\n%s", got, in)
+		}
+	}
+	f("c counter - 1 @1000\nc counter - 3 +2 since 1000 @2000\n")
+	f("h cumdist - 0 @1000 hist (count=1 sum=1 min=NaN max=NaN)\nh cumdist - 0 +0 since 1000 @2000 hist (count=1 sum=1 min=NaN max=NaN since=(count=0 sum=0 min=NaN max=NaN))\n")
+	const e = "sum=1 min=NaN max=NaN scale=0 zero=0 width=0 pos=0:[1] neg=0:[]"
+	f("h cumdist - 0 @1000 from 500 hist (count=1 " + e + ")\nh cumdist - 0 +0 since 1000 @2000 from 500 hist (count=1 " + e + " since=(count=1 " + e + "))\n")
+	var th thinner
+	if got := thinned(t, &th, "c counter - 1 @1000 from 500\nc counter - 3 +2 since 1000 @2000 from 500\n"); got != "c counter - 1 @1000 from 500\n" {
+		t.Errorf("a total that was sent: %s", got)
 	}
 }
 

@@ -27,9 +27,9 @@ func (h *Hub) convert(known *seed, s *signal.Sample, st *Stats) bool {
 	*known = seed{time: s.Time, read: read, start: s.Start, value: s.Value, hist: s.Hist}
 	if last.time == 0 {
 		if s.Start >= h.born { // it began while we watched: all of it is new
-			s.Prev, s.Delta = s.Start, s.Value
+			s.Prev, s.Delta = min(s.Start, s.Time-1), s.Value // to a vendor an increase has an interval
 			if s.Hist != nil {
-				s.Hist = withSince(s.Hist, s.Hist)
+				s.Hist = withSince(s.Hist, s.Hist, s.Hist.Exemplars)
 			}
 		}
 		return true
@@ -41,7 +41,7 @@ func (h *Hub) convert(known *seed, s *signal.Sample, st *Stats) bool {
 			st.Resets.Add(1)
 			since = s.Hist
 		}
-		s.Hist = withSince(s.Hist, since)
+		s.Hist = withSince(s.Hist, since, newExemplars(s.Hist, last.hist, s.Prev))
 		return true
 	}
 	// Start wanders by a little where it is computed from an uptime; a real
@@ -53,13 +53,26 @@ func (h *Hub) convert(known *seed, s *signal.Sample, st *Stats) bool {
 	return true
 }
 
-// withSince returns a copy of total with the increase set; the hub keeps total
-// itself, which must not refer to a chain of earlier ones.
-func withSince(total, since *signal.Hist) *signal.Hist {
+// withSince returns a copy of total with the increase and its exemplars set; the
+// hub keeps total itself, which must not refer to a chain of earlier ones.
+func withSince(total, since *signal.Hist, exemplars []signal.Exemplar) *signal.Hist {
 	t, s := *total, *since
-	s.Since = nil
+	s.Since, t.Exemplars, s.Exemplars = nil, nil, exemplars
 	t.Since = &s
 	return &t
+}
+
+// newExemplars returns the exemplars of total that are of the interval since
+// prev. A program shows one until it has another: of those without a time, what
+// was there at the last reading is none.
+func newExemplars(total, last *signal.Hist, prev int64) (fresh []signal.Exemplar) {
+	for i := range total.Exemplars {
+		e := &total.Exemplars[i]
+		if e.Time > prev || e.Time == 0 && (last == nil || !slices.Contains(last.Exemplars, *e)) {
+			fresh = append(fresh, *e)
+		}
+	}
+	return fresh
 }
 
 // subtract returns what total has more than last, false if it has not grown out

@@ -275,7 +275,7 @@ func (o *overflow) sample() signal.Sample {
 				since = &signal.Hist{Min: math.NaN(), Max: math.NaN()}
 			}
 			o.dist = addHist(o.dist, since)
-			s.Hist = withSince(cloneHist(o.dist), sameShape(since, o.dist))
+			s.Hist = withSince(cloneHist(o.dist), sameShape(since, o.dist), since.Exemplars)
 			s.Value, s.Delta = 0, 0
 		}
 	}

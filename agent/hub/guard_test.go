@@ -76,9 +76,9 @@ func TestFoldedDistributionsAreMerged(t *testing.T) {
 	h := guarded(t, 100, 1)
 	metrics(t, h, "h{id=\"0\"} dist - 0 @9 from 1 hist (count=1 sum=1 min=1 max=1)\nc{id=\"0\"} cumdist - 0 @9 hist (count=1 sum=1 min=1 max=1)")
 	expect(t, metrics(t, h, `
-h{id="1"} dist - 0 @20 from 10 hist (count=3 sum=3 min=1 max=2 bounds=[1] counts=[1 2])
-h{id="2"} dist - 0 @20 from 10 hist (count=1 sum=9 min=9 max=9 bounds=[1] counts=[0 1])
-`), `h{host.name="n1",overflow="true"} dist - 0 @20 from 10 hist (count=4 sum=12 min=1 max=9 bounds=[1] counts=[1 3])`)
+h{id="1"} dist - 0 @20 from 10 hist (count=3 sum=3 min=1 max=2 bounds=[1] counts=[1 2] exemplar=2 @11 - - {})
+h{id="2"} dist - 0 @20 from 10 hist (count=1 sum=9 min=9 max=9 bounds=[1] counts=[0 1] exemplar=9 @12 - - {})
+`), `h{host.name="n1",overflow="true"} dist - 0 @20 from 10 hist (count=4 sum=12 min=1 max=9 bounds=[1] counts=[1 3] exemplar=2 @11 - - {} exemplar=9 @12 - - {})`)
 	expect(t, metrics(t, h, `
 h{id="1"} dist - 0 @30 from 20 hist (count=3 sum=3 min=1 max=2 bounds=[1] counts=[1 2])
 h{id="2"} dist - 0 @30 from 20 hist (count=1 sum=9 min=9 max=9 bounds=[2] counts=[0 1])

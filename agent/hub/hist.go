@@ -25,6 +25,9 @@ func addHist(sum, h *signal.Hist) *signal.Hist {
 	sum.Sum += h.Sum
 	sum.Min, sum.Max = known(math.Min, sum.Min, h.Min), known(math.Max, sum.Max, h.Max)
 	sum.Quantiles = nil
+	for i := range h.Exemplars {
+		sum.Exemplars, _ = signal.AppendExemplar(sum.Exemplars, h.Exemplars[i])
+	}
 	switch {
 	case sum.Exponential && h.Exponential && addExponential(sum, h):
 	case !sum.Exponential && !h.Exponential && slices.Equal(sum.Bounds, h.Bounds) && len(sum.Counts) == len(h.Counts):
@@ -115,6 +118,7 @@ func cloneHist(h *signal.Hist) *signal.Hist {
 	c := *h
 	c.Bounds, c.Counts, c.Quantiles = slices.Clone(h.Bounds), slices.Clone(h.Counts), slices.Clone(h.Quantiles)
 	c.Pos.Counts, c.Neg.Counts = slices.Clone(h.Pos.Counts), slices.Clone(h.Neg.Counts)
+	c.Exemplars = slices.Clone(h.Exemplars)
 	c.Since = nil
 	return &c
 }

@@ -106,6 +106,8 @@ func TestCountersGetTheirIncrease(t *testing.T) {
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 8 @1700000010999")
 	f("c counter s 9 +3 since 1700000011000 @1700000012000", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 9 @1700000011200")
 	f("", "c counter s 5 @1700000010000", "c counter s 6 @1700000010500", "c counter s 6 @1700000010500")
+	// Read in the millisecond in which it began.
+	f("c counter s 7 +7 since 1700000009999 @1700000010000 from 1700000010000", "c counter s 7 @1700000010000 from 1700000010000")
 	// Others are not touched.
 	f("g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000", "g gauge s 5 @1700000010000")
 	f("d delta s 5 @1700000010000 from 1", "d delta s 5 @1700000010000 from 1")
@@ -136,6 +138,30 @@ func TestRunningDistributionsGetTheirIncrease(t *testing.T) {
 	if n := h.Stats[signal.Metric].Resets.Load(); n != 1 {
 		t.Errorf("%d resets: a bucket that shrinks is one", n)
 	}
+}
+
+// A page shows an exemplar until it has a newer one: the increase has those that
+// are of its interval, and of those without a time the ones that are new.
+func TestExemplarsAreThoseOfTheInterval(t *testing.T) {
+	h := newHub(t, Config{}, "", nil)
+	f := func(sec int, exemplars, total, since string) {
+		t.Helper()
+		const head = "h cumdist s 0"
+		hist := fmt.Sprintf("hist (count=%d sum=1 min=NaN max=NaN", sec)
+		b := parse(t, signal.Metric, fmt.Sprintf("%s @%d %s%s)", head, born+1000*sec, hist, exemplars))
+		h.Complete(b)
+		want := fmt.Sprintf("%s @%d %s%s)", head, born+1000*sec, hist, total)
+		if since != "-" {
+			want = fmt.Sprintf("%s +0 since %d @%d %s since=(count=1 sum=0 min=NaN max=NaN%s))", head, born+1000*sec-1000, born+1000*sec, hist, since)
+		}
+		expect(t, signal.Format(b), want)
+	}
+	old, fresh := fmt.Sprintf(" exemplar=1 @%d - - {}", born+1500), fmt.Sprintf(" exemplar=2 @%d - - {}", born+2500)
+	const timeless, another = ` exemplar=3 @0 - - {a="b"}`, ` exemplar=3 @0 - - {a="c"}`
+	f(2, old+timeless, old+timeless, "-")
+	f(3, old+timeless+fresh, "", fresh)
+	f(4, old+timeless+fresh+another, "", another)
+	f(5, "", "", "")
 }
 
 func TestExponentialBucketsAreSubtractedWhereTheyOverlap(t *testing.T) {

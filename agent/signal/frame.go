@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -26,6 +27,10 @@ import (
 //	labels = shared uvarint | string          shared: bytes in common with the one before
 //	time, start, gap = varint, difference to the sample before (gap: Time - Prev)
 //	value, delta     = varint where the flags say so, else float64
+//	hist   = count uvarint | sum, min, max f64 | bounds | counts | exponential u8 [buckets] |
+//	         quantiles | what u8 [hist] [exemplars]
+//	what   = 1: the increase follows · 2: exemplars follow · 3: both
+//	exemplars = uvarint { value f64 | time varint | trace 16 bytes | span 8 bytes | labels string }
 //
 //	log    = blocks uvarint { block }
 //	block  = labels string | file string | start varint | end-start varint | lines uvarint |
@@ -257,6 +262,14 @@ func (r *reader) float() float64 {
 	return v
 }
 
+func (r *reader) fixed(dst []byte) {
+	if len(r.p) < len(dst) {
+		r.fail()
+		return
+	}
+	r.p = r.p[copy(dst, r.p):]
+}
+
 func appendString[T string | []byte](dst []byte, s T) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(s)))
 	return append(dst, s...)
@@ -484,11 +497,24 @@ func appendHist(dst []byte, h *Hist) []byte {
 	for _, q := range h.Quantiles {
 		dst = appendFloat(appendFloat(dst, q.Q), q.Value)
 	}
-	if h.Since == nil {
-		return append(dst, 0)
+	what := len(dst)
+	dst = append(dst, 0)
+	if h.Since != nil {
+		dst[what] |= hasSince
+		dst = appendHist(dst, h.Since)
 	}
-	return appendHist(append(dst, 1), h.Since)
+	if len(h.Exemplars) > 0 {
+		dst[what] |= hasExemplars
+		dst = appendExemplars(dst, h.Exemplars)
+	}
+	return dst
 }
+
+// What may follow a distribution. Frames of before there were exemplars have 0 or 1.
+const (
+	hasSince = 1 << iota
+	hasExemplars
+)
 
 func (r *reader) hist(depth int) *Hist {
 	h := &Hist{Count: r.uvarint(), Sum: r.float(), Min: r.float(), Max: r.float()}
@@ -513,14 +539,46 @@ func (r *reader) hist(depth int) *Hist {
 			h.Quantiles[i] = Quantile{Q: r.float(), Value: r.float()}
 		}
 	}
-	if r.byte() == 1 {
-		if depth > 0 { // an increase has no increase
-			r.fail()
-			return h
-		}
+	what := r.byte()
+	if what > hasSince|hasExemplars || what&hasSince != 0 && depth > 0 { // an increase has no increase
+		r.fail()
+		return h
+	}
+	if what&hasSince != 0 {
 		h.Since = r.hist(depth + 1)
 	}
+	if what&hasExemplars != 0 {
+		h.Exemplars = r.exemplars()
+	}
 	return h
+}
+
+func appendExemplars(dst []byte, exemplars []Exemplar) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(exemplars)))
+	for i := range exemplars {
+		e := &exemplars[i]
+		dst = binary.AppendVarint(appendFloat(dst, e.Value), e.Time)
+		dst = append(append(dst, e.Trace[:]...), e.Span[:]...)
+		dst = appendString(dst, e.Labels)
+	}
+	return dst
+}
+
+// exemplars copies the labels: a Hist lives longer than its frame.
+func (r *reader) exemplars() []Exemplar {
+	n := r.count(8 + 1 + 16 + 8 + 1)
+	if n == 0 {
+		return nil
+	}
+	exemplars := make([]Exemplar, n)
+	for i := range exemplars {
+		e := &exemplars[i]
+		e.Value, e.Time = r.float(), r.varint()
+		r.fixed(e.Trace[:])
+		r.fixed(e.Span[:])
+		e.Labels = strings.Clone(r.view())
+	}
+	return exemplars
 }
 
 func appendCounts(dst []byte, counts []uint64) []byte {

@@ -2,6 +2,39 @@ package signal
 
 import "math"
 
+// MaxExemplars bounds the exemplars of one distribution, and maxExemplarLabels
+// the bytes of the labels of each: OpenMetrics 1.0 allows 128 characters.
+const (
+	MaxExemplars      = 10
+	maxExemplarLabels = 512
+)
+
+// AppendExemplar appends one to those of a distribution, of which at most
+// MaxExemplars stay, the newest. It returns false where one, this or an older
+// one, is left out for that, or because its value is no number. Labels beyond
+// all measure are left out.
+func AppendExemplar(dst []Exemplar, e Exemplar) ([]Exemplar, bool) {
+	if e.Value-e.Value != 0 {
+		return dst, false
+	}
+	if len(e.Labels) > maxExemplarLabels {
+		e.Labels = ""
+	}
+	if len(dst) < MaxExemplars {
+		return append(dst, e), true
+	}
+	oldest := 0
+	for i := range dst {
+		if dst[i].Time < dst[oldest].Time {
+			oldest = i
+		}
+	}
+	if e.Time > dst[oldest].Time {
+		dst[oldest] = e
+	}
+	return dst, false
+}
+
 // Quantile estimates the q-quantile (q from 0 to 1) from the buckets of h: within explicit bounds as if values were
 // spread evenly, within an exponential bucket by its geometric middle. Above
 // the last bound the bound itself is all that is known. NaN if nothing is.

@@ -2,6 +2,7 @@ package signal
 
 import (
 	"math"
+	"strings"
 	"testing"
 )
 
@@ -34,4 +35,30 @@ func TestQuantile(t *testing.T) {
 	f(e, 0.9, 4*math.Sqrt2)
 	e.Max = 5
 	f(e, 0.9, 5)
+}
+
+func TestTheNewestExemplarsStay(t *testing.T) {
+	var held []Exemplar
+	for i := range 2 * MaxExemplars {
+		time := int64(i * 7 % 20) // each from 0 to 19, in no order
+		var there bool
+		if held, there = AppendExemplar(held, Exemplar{Value: float64(time), Time: time}); there != (i < MaxExemplars) {
+			t.Errorf("exemplar %d: %v", i, there)
+		}
+	}
+	oldest, seen := int64(99), map[int64]bool{}
+	for _, e := range held {
+		oldest, seen[e.Time] = min(oldest, e.Time), true
+	}
+	if len(seen) != MaxExemplars || oldest != MaxExemplars {
+		t.Errorf("%d are left, the oldest of %d", len(seen), oldest)
+	}
+	for _, v := range []float64{math.NaN(), math.Inf(1)} {
+		if held, there := AppendExemplar(nil, Exemplar{Value: v}); there || len(held) != 0 {
+			t.Errorf("%v was taken", v)
+		}
+	}
+	if held, _ = AppendExemplar(nil, Exemplar{Labels: Labels("k", strings.Repeat("v", 600))}); held[0].Labels != "" {
+		t.Error("600 bytes of labels were taken")
+	}
 }

@@ -126,6 +126,20 @@ type Hist struct {
 	// Since is the increase between the sample's Prev and its Time, of the same
 	// shape. CumDist only; nil while Prev is 0. The hub fills it.
 	Since *Hist
+
+	// Exemplars are at most MaxExemplars of the interval's values: where there is
+	// a Since it has them, and the total none.
+	Exemplars []Exemplar
+}
+
+// Exemplar is one value of a distribution, and the trace in which it was
+// measured. Trace and Span are all zeros where unknown, as in W3C's trace context.
+type Exemplar struct {
+	Value  float64
+	Time   int64 // 0 where unknown
+	Trace  [16]byte
+	Span   [8]byte
+	Labels string // flat, sorted: what else its program says of it
 }
 
 // Buckets is a run of consecutive exponential buckets.

@@ -2,6 +2,7 @@ package signal
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
@@ -26,6 +27,8 @@ tiny gauge - 281474976710656 @1
 latency{a="",b="ü\n\"",c="x"} dist s 0 @1700000000000 from 1699999990000 hist (count=3 sum=4.5 min=1 max=NaN bounds=[1 2] counts=[1 1 1])
 latency2 cumdist s 0 +0 since 5 @9 hist (count=18446744073709551615 sum=1 min=NaN max=NaN scale=-3 zero=4 width=0.5 pos=-2:[1 2] neg=7:[3] since=(count=1 sum=1 min=NaN max=NaN scale=-3 zero=0 width=0.5 pos=-2:[1] neg=0:[]))
 latency3 dist s 0 @1 hist (count=2 sum=3 min=1 max=2 q=[0.5:1 0.99:2])
+latency4 dist s 0 @1 hist (count=1 sum=1 min=1 max=1 exemplar=1 @-3 0102030405060708090a0b0c0d0e0f10 1112131415161718 {user="a ) b",zone="1"} exemplar=0.5 @0 - - {})
+latency5 cumdist s 0 +0 since 5 @9 hist (count=2 sum=1 min=NaN max=NaN exemplar=2 @7 - 0000000000000001 {} since=(count=1 sum=1 min=NaN max=NaN exemplar=3 @8 00000000000000000000000000000001 - {a="b"}))
 `
 
 const everyLog = `
@@ -75,6 +78,7 @@ func TestNotationNamesTheBadLine(t *testing.T) {
 	f(Metric, "a gauge - 1 @1\nb gouge - 1 @1", `line 2: "gouge" is no type`)
 	f(Metric, "a gauge - x @1", `"x" is no number`)
 	f(Metric, "a gauge - 1 @1 later", `unexpected "later"`)
+	f(Metric, "a dist - 0 @1 hist (count=0 sum=0 min=0 max=0 exemplar=1 @1 abc - {})", `"abc" is no id of 16 bytes`)
 	f(Metric, `a{b} gauge - 1 @1`, `a label without =`)
 	f(Log, `  @1 - "x" {}`, `is no log`)
 	f(Event, `log {}`, `is no event`)
@@ -363,4 +367,20 @@ func RandomMetrics(rng *rand.Rand, n int) *Batch {
 		b.Add(s)
 	}
 	return b
+}
+
+// A frame of before there were exemplars is, byte by byte, what one without any is now.
+func TestFramesWithoutExemplarsAreWhatTheyWere(t *testing.T) {
+	b := parse(t, Metric, `
+latency{a="b"} dist s 0 @1700000000000 from 1699999990000 hist (count=3 sum=4.5 min=1 max=NaN bounds=[1 2] counts=[1 1 1])
+latency2 cumdist s 0 +0 since 5 @9 hist (count=4 sum=1 min=NaN max=NaN scale=-3 zero=4 width=0.5 pos=-2:[1 2] neg=7:[3] since=(count=1 sum=1 min=NaN max=NaN scale=-3 zero=0 width=0.5 pos=-2:[1] neg=0:[]))
+`)
+	const before = "" +
+		"010100000200000009000000000000000068e5cf8b010000e70400076c6174656e637901730400040161016280a0abfef962e083aafef9620003" +
+		"0000000000001240000000000000f03f010000000000f87f02000000000000f03f000000000000004003010101000000ef050701320173050000" +
+		"ed9fabfef962df83aafef962080004000000000000f03f010000000000f87f010000000000f87f0000010504000000000000e03f030201020e01" +
+		"03000101000000000000f03f010000000000f87f010000000000f87f0000010500000000000000e03f03010100000000"
+	if got := hex.EncodeToString(appendFrame(nil, b, codecNone)); got != before {
+		t.Errorf("it is now\n%s", got)
+	}
 }

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"encoding/hex"
 	"fmt"
 	"math"
 	"strconv"
@@ -106,10 +107,22 @@ func histText(h *Hist) string {
 	if len(h.Quantiles) > 0 {
 		fmt.Fprintf(&w, " q=%s", join(h.Quantiles, func(q Quantile) string { return number(q.Q) + ":" + number(q.Value) }))
 	}
+	for i := range h.Exemplars {
+		e := &h.Exemplars[i]
+		fmt.Fprintf(&w, " exemplar=%s @%d %s %s %s", number(e.Value), e.Time, idText(e.Trace[:]), idText(e.Span[:]), labelText(e.Labels))
+	}
 	if h.Since != nil {
 		fmt.Fprintf(&w, " since=%s", histText(h.Since))
 	}
 	return w.String() + ")"
+}
+
+// idText is an id in hexadecimal, or - for none.
+func idText(id []byte) string {
+	if s := hex.EncodeToString(id); strings.Trim(s, "0") != "" {
+		return s
+	}
+	return "-"
 }
 
 func whole(v uint64) string { return strconv.FormatUint(v, 10) }
@@ -273,6 +286,15 @@ func (p *textParser) hist() *Hist {
 			return Quantile{quantile, value}, err
 		})
 	}
+	for p.take("exemplar=") {
+		e := Exemplar{Value: p.float()}
+		p.want("@")
+		e.Time = p.integerUpTo(" ")
+		p.id(e.Trace[:])
+		p.id(e.Span[:])
+		e.Labels = p.labels()
+		h.Exemplars = append(h.Exemplars, e)
+	}
 	if p.take("since=") {
 		h.Since = p.hist()
 	}
@@ -315,6 +337,16 @@ func (p *textParser) take(prefix string) bool {
 func (p *textParser) want(prefix string) {
 	if !p.take(prefix) {
 		p.failf("wanted %q at %q", prefix, p.rest)
+	}
+}
+
+// id reads an id in hexadecimal, or -.
+func (p *textParser) id(dst []byte) {
+	w := p.word()
+	if id, err := hex.DecodeString(w); err == nil && len(id) == len(dst) {
+		copy(dst, id)
+	} else if w != "-" {
+		p.failf("%q is no id of %d bytes", w, len(dst))
 	}
 }
 

@@ -2,6 +2,7 @@ package google
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -163,4 +164,30 @@ func TestEncodeDoesNotAllocate(t *testing.T) {
 	f(Logs("json", c, gke, nil), logBatch(1000, true))
 	c.Prefix = "prometheus"
 	f(Metrics("prometheus", c, gke, nil), nodeBatch(1000))
+}
+
+// BenchmarkDistributions encodes exponential histograms: of values that fit 200
+// fine buckets, and of those that do not, whose percentiles' buckets are split.
+func BenchmarkDistributions(b *testing.B) {
+	for name, doublings := range map[string]int{"narrow": 2, "wide": 11} {
+		b.Run(name, func(b *testing.B) {
+			h := &signal.Hist{Min: math.NaN(), Max: math.NaN(), Exponential: true, Scale: 6}
+			for i := range doublings << 6 {
+				h.Pos.Counts, h.Count = append(h.Pos.Counts, uint64(i%7)), h.Count+uint64(i%7)
+			}
+			batch := &signal.Batch{Kind: signal.Metric}
+			for i := range 100 {
+				s := signal.Intern(signal.Desc{Name: "took", Type: signal.Dist, Labels: signal.Labels("n", fmt.Sprint(i))})
+				batch.Add(signal.Sample{Series: s, Start: 1700000000000, Time: 1700000010000, Hist: h})
+			}
+			e := Metrics("m", Default(), gce, nil)
+			var body []byte
+			b.ReportAllocs()
+			for b.Loop() {
+				body, _, _ = e.Encode(body[:0], batch, 0, batch.Len())
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/dist")
+			b.ReportMetric(float64(len(body))/100, "B/dist")
+		})
+	}
 }

@@ -12,7 +12,7 @@ import (
 const mostBuckets = 200
 
 // hist appends a distribution, or, where h has no buckets, its numbers.
-func (w *writer) hist(h *signal.Hist, from, end int64) {
+func (w *writer) hist(h *signal.Hist, exemplars []signal.Exemplar, from, end int64) {
 	var d shape
 	switch {
 	case h.Exponential:
@@ -33,11 +33,16 @@ func (w *writer) hist(h *signal.Hist, from, end int64) {
 	if mean := d.mean(h); mean != 0 {
 		w.dst = appendDouble(w.dst, 2, mean)
 	}
-	if h.Exponential {
+	var e edges
+	switch {
+	case h.Exponential && e.refine(h, &d):
+		w.refined(h, &e)
+	case h.Exponential:
 		w.exponential(h, &d)
-	} else {
+	default:
 		w.explicit(h, &d)
 	}
+	w.exemplars(exemplars)
 	w.dst = shut(w.dst, dist)
 	w.tail(at)
 }

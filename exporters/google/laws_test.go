@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -144,10 +145,9 @@ func TestDistributions(t *testing.T) {
 	f("(count=2 sum=6 min=NaN max=NaN scale=0 zero=2 width=0 pos=0:[] neg=0:[])", "2 of mean 3 in 1 from 1 by 2:[2 0]")
 	f("(count=2 sum=6 min=NaN max=NaN scale=0 zero=2 width=0 pos=2000:[1] neg=0:[])", "")
 	f("(count=2 sum=6 min=NaN max=NaN scale=-20 zero=2 width=0 pos=0:[1] neg=0:[])", "")
-	// 400 buckets become 200 of twice the width.
-	ones := strings.TrimSpace(strings.Repeat("1 ", 396))
-	f("(count=396 sum=396 min=NaN max=NaN scale=5 zero=0 width=0 pos=0:["+ones+"] neg=0:[])",
-		"396 of mean 1 in 198 from 1 by 1.044:[0 "+strings.TrimSpace(strings.Repeat("2 ", 198))+"]")
+	// 4096 buckets, 64 doublings, become 128 of 32 times the width: too many to split any.
+	f("(count=4096 sum=4096 min=NaN max=NaN scale=6 zero=0 width=0 pos=0:["+strings.Repeat("1 ", 4096)+"] neg=0:[])",
+		"4096 of mean 1 in 128 from 1 by 1.414:[0 "+strings.TrimSpace(strings.Repeat("32 ", 128))+"]")
 	bounds, counts := "", "1"
 	for i := range 398 {
 		bounds, counts = bounds+fmt.Sprint(i, " "), counts+" 1"
@@ -156,6 +156,35 @@ func TestDistributions(t *testing.T) {
 	r, _ := series(t, Metrics("m", Default(), gce, nil), b)
 	if d := r[0][0].GetPoints()[0].GetValue().GetDistributionValue(); d.GetCount() != 399 || len(d.GetBucketCounts()) != 200 || d.GetBucketOptions().GetExplicitBuckets().GetBounds()[0] != 1 {
 		t.Errorf("%v", d)
+	}
+}
+
+// Where 200 buckets of 0.55 % do not reach over all values, those that hold what
+// people ask for are split: the four percentiles stay as good as they came.
+func TestThePercentilesThatAreAskedForStayFine(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 0))
+	for span := 1; span <= 36; span++ { // doublings: up to eleven decimal orders
+		for _, scale := range []int32{6, 7, 8} {
+			h := &signal.Hist{Min: math.NaN(), Max: math.NaN(), Exponential: true, Scale: scale, Zero: uint64(rng.IntN(50)), Pos: signal.Buckets{Offset: int32(rng.IntN(2000) - 1000)}}
+			h.Count = h.Zero
+			for range span << scale {
+				n := uint64(rng.IntN(5))
+				h.Pos.Counts, h.Count = append(h.Pos.Counts, n), h.Count+n
+			}
+			b := &signal.Batch{Kind: signal.Metric, Samples: []signal.Sample{{Series: signal.Intern(signal.Desc{Name: "a", Type: signal.Dist}), Start: 1700000000000, Time: 1700000010000, Hist: h}}}
+			r, _ := series(t, Metrics("m", Default(), gce, nil), b)
+			d := r[0][0].GetPoints()[0].GetValue().GetDistributionValue()
+			if refined := d.GetBucketOptions().GetExplicitBuckets() != nil; refined != (span > 3) {
+				t.Errorf("%d doublings: refined %v", span, refined)
+				continue
+			}
+			for _, q := range asked {
+				got, want := gcpintake.Quantile(d, q), h.Quantile(q)
+				if want > 0 && !(math.Abs(got/want-1) < 0.0109) { // the width of one bucket
+					t.Errorf("%d doublings at scale %d: p%v is %v, want %v", span, scale, 100*q, got, want)
+				}
+			}
+		}
 	}
 }
 
@@ -361,4 +390,37 @@ func FuzzString(f *testing.F) {
 			t.Errorf("%q became %q", s, e.GetInsertId())
 		}
 	})
+}
+
+// A total that was read in the millisecond in which it began has no interval yet:
+// a point of a made-up one would overlap the next, which has all of it.
+func TestATotalReadWhenItBeganWaitsForTheNextPoint(t *testing.T) {
+	const hist = "hist (count=1 sum=1 min=NaN max=NaN bounds=[5] counts=[1 0] since=(count=1 sum=1 min=NaN max=NaN bounds=[5] counts=[1 0]))"
+	for _, in := range []string{
+		"h cumdist - 0 +0 since 1700000009999 @1700000010000 from 1700000010000 " + hist,
+		"c counter - 1 +1 since 1700000009999 @1700000010000 from 1700000010000",
+	} {
+		if requests, skipped := series(t, Metrics("m", Default(), gce, nil), parse(t, signal.Metric, in)); skipped != 1 || len(requests) != 0 {
+			t.Errorf("%s: %v", in, requests)
+		}
+	}
+}
+
+// Gauges behind summaries: a request has 200 series, not 200 samples.
+func TestARequestWithSummariesHasNoMoreThanItsSeries(t *testing.T) {
+	var text strings.Builder
+	for i := range 3 {
+		fmt.Fprintf(&text, "s%d dist - 0 @1700000010000 from 1700000000000 hist (count=1 sum=1 min=NaN max=NaN q=[0.5:1 0.9:1 0.99:1])\n", i)
+	}
+	for i := range 400 {
+		fmt.Fprintf(&text, "g%d gauge - 1 @1700000010000\n", i)
+	}
+	requests, skipped := series(t, Metrics("m", Default(), gce, nil), parse(t, signal.Metric, text.String())) // which checks each request
+	n := 0
+	for _, r := range requests {
+		n += len(r)
+	}
+	if n != 3*5+400 || skipped != 0 || len(requests[0]) != 200 {
+		t.Errorf("%d series, %d skipped, the first request has %d", n, skipped, len(requests[0]))
+	}
 }

@@ -40,7 +40,11 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 			skipped++
 			continue
 		}
-		if s.Hist != nil && w.n > 0 && w.n+2+min(len(s.Hist.Quantiles), mostQuantiles) > mostSeries {
+		need := 1
+		if s.Hist != nil {
+			need = 2 + min(len(s.Hist.Quantiles), mostQuantiles)
+		}
+		if w.n > 0 && w.n+need > mostSeries { // those of a summary before it were several
 			hi = i
 			break
 		}
@@ -140,17 +144,22 @@ func (w *writer) sample(s *signal.Sample) {
 		w.number("", "/counter", cumulativeKind, after(s.Start, s.Time), s.Time, s.Value)
 	case signal.Dist:
 		if s.Hist != nil {
-			w.hist(s.Hist, after(s.Start, s.Time), s.Time)
+			w.hist(s.Hist, s.Hist.Exemplars, after(s.Start, s.Time), s.Time)
 		}
 	case signal.CumDist:
 		switch h := s.Hist; {
 		case h == nil:
+		case s.Start == s.Time && !h.Exponential: // the next point has all of it, and begins here
 		case s.Start != 0 && s.Start < s.Time && !h.Exponential:
-			w.hist(h, s.Start, s.Time)
+			exemplars := h.Exemplars
+			if h.Since != nil {
+				exemplars = h.Since.Exemplars
+			}
+			w.hist(h, exemplars, s.Start, s.Time)
 		case h.Since != nil && s.Prev != 0 && s.Prev < s.Time:
 			// Buckets of an exponential histogram grow and move from one reading to
 			// the next; to Google that would be a reset each time.
-			w.hist(h.Since, after(s.Prev, s.Time), s.Time)
+			w.hist(h.Since, h.Since.Exemplars, after(s.Prev, s.Time), s.Time)
 		}
 	}
 }

@@ -59,6 +59,9 @@ func (w *points) jsonPoint(p *point) {
 	none := len(w.dst)
 	w.attributes(0, p)
 	if p.percentile == p.percentile {
+		if len(w.dst) > none {
+			w.dst[len(w.dst)-1] = ',' // where they were copied from the set has ended, with a brace
+		}
 		w.dst = append(w.dst, `"percentile":`...)
 		w.dst = append(appendFloat(w.dst, p.percentile), ',')
 	}

@@ -150,7 +150,8 @@ func beginning(s *signal.Sample) int64 {
 }
 
 // hist appends a distribution of one interval. Buckets that do not fit its
-// count or are out of order, which New Relic refuses, are left out.
+// count or are out of order, which New Relic refuses, are left out. What its
+// form does not tell as finely as h does goes beside it, as percentiles.
 func (w *points) hist(p *point, h *signal.Hist) {
 	if !fine(h.Sum) {
 		return
@@ -170,7 +171,7 @@ func (w *points) hist(p *point, h *signal.Hist) {
 			w.point(&q)
 		}
 	}
-	if w.otlp || h.Count == 0 || !p.buckets {
+	if h.Count == 0 || !p.buckets || w.otlp && (p.kind != exponential || !coarse(h)) {
 		return
 	}
 	for _, of := range [...]float64{50, 95, 99} {

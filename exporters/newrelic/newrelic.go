@@ -20,7 +20,8 @@
 //	counter, delta  count of the interval        monotonic sum, delta
 //	histogram       summary, and gauges          histogram, delta
 //	exponential     NAME.percentiles             exponential histogram, delta, ≤ 160 buckets
-//	summary         {percentile="99"}            histogram without buckets, and NAME.percentiles
+//	                {percentile="99"}            (coarser than it came: NAME.percentiles, too)
+//	summary         the same                     histogram without buckets, and NAME.percentiles
 //	lines           Log API, detailed            log records
 //	events, checks  Event API                    Event API if account_id is set, else log records
 //	                                             with newrelic.event.type, stored as events

@@ -145,8 +145,8 @@ func (w *points) beginMetric(p *point, unit string) {
 func nanos(ms int64) uint64 { return uint64(max(ms, 0)) * 1e6 }
 
 // histogram appends the fields of a HistogramDataPoint: start 2, time 3, count
-// 4, sum 5, bucket_counts 6, explicit_bounds 7, min 11, max 12. What has no
-// explicit buckets gets none.
+// 4, sum 5, bucket_counts 6, explicit_bounds 7, exemplars 8, min 11, max 12. What
+// has no explicit buckets gets none.
 func (w *points) histogram(p *point) {
 	h := p.hist
 	w.dst = appendFixed(appendFixed(w.dst, 0x11, nanos(p.start)), 0x19, nanos(p.end))
@@ -161,6 +161,7 @@ func (w *points) histogram(p *point) {
 			w.dst = binary.LittleEndian.AppendUint64(w.dst, math.Float64bits(v))
 		}
 	}
+	w.exemplars(0x42, h.Exemplars)
 	if fine(h.Min) {
 		w.dst = appendDouble(w.dst, 0x59, h.Min)
 	}
@@ -173,21 +174,39 @@ func (w *points) histogram(p *point) {
 // side: the size OpenTelemetry's own have by default, which New Relic keeps.
 const mostBuckets = 160
 
-// exponential appends the fields of an ExponentialHistogramDataPoint: start 2,
-// time 3, count 4, sum 5, scale 6, zero_count 7, positive 8, negative 9, min 12,
-// max 13, zero_threshold 14.
-func (w *points) exponential(p *point) {
-	h := p.hist
+// fineScale is the scale at which the middle of a bucket is within 0.55 % of all
+// its values.
+const fineScale = 6
+
+// coarse reports whether mostBuckets tell less of h than it came with, and less
+// than 0.55 %.
+func coarse(h *signal.Hist) bool {
+	shift := shiftOf(h)
+	return shift > 0 && h.Scale-shift < fineScale
+}
+
+// shiftOf returns by how much the scale of h must be lowered to fit mostBuckets.
+func shiftOf(h *signal.Hist) int32 {
 	shift := int32(0)
 	for shift < 31 && (span(&h.Pos, shift) > mostBuckets || span(&h.Neg, shift) > mostBuckets) {
 		shift++
 	}
+	return shift
+}
+
+// exponential appends the fields of an ExponentialHistogramDataPoint: start 2,
+// time 3, count 4, sum 5, scale 6, zero_count 7, positive 8, negative 9,
+// exemplars 11, min 12, max 13, zero_threshold 14.
+func (w *points) exponential(p *point) {
+	h := p.hist
+	shift := shiftOf(h)
 	w.dst = appendFixed(appendFixed(w.dst, 0x11, nanos(p.start)), 0x19, nanos(p.end))
 	w.dst = appendDouble(appendFixed(w.dst, 0x21, h.Count), 0x29, h.Sum)
 	w.dst = appendVarint(w.dst, 0x30, zigzag(h.Scale-shift))
 	w.dst = appendFixed(w.dst, 0x39, h.Zero)
 	w.buckets(0x42, &h.Pos, shift)
 	w.buckets(0x4a, &h.Neg, shift)
+	w.exemplars(0x5a, h.Exemplars)
 	if fine(h.Min) {
 		w.dst = appendDouble(w.dst, 0x61, h.Min)
 	}
@@ -196,6 +215,33 @@ func (w *points) exponential(p *point) {
 	}
 	if h.ZeroWidth > 0 {
 		w.dst = appendDouble(w.dst, 0x71, h.ZeroWidth)
+	}
+}
+
+// exemplars appends each one as field tag: time 2, as_double 3, span_id 4,
+// trace_id 5, filtered_attributes 7.
+func (w *points) exemplars(tag byte, list []signal.Exemplar) {
+	for i := range list {
+		e := &list[i]
+		if !fine(e.Value) {
+			continue
+		}
+		var at int
+		w.dst, at = open(w.dst, tag, widePoint)
+		if e.Time > 0 {
+			w.dst = appendFixed(w.dst, 0x11, nanos(e.Time))
+		}
+		w.dst = appendDouble(w.dst, 0x19, e.Value)
+		if e.Span != [8]byte{} {
+			w.dst = append(append(w.dst, 0x22, byte(len(e.Span))), e.Span[:]...)
+		}
+		if e.Trace != [16]byte{} {
+			w.dst = append(append(w.dst, 0x2a, byte(len(e.Trace))), e.Trace[:]...)
+		}
+		for k, v := range signal.Walk(e.Labels) {
+			w.dst = appendPair(w.dst, 0x3a, "", k, v)
+		}
+		w.dst, _ = shut(w.dst, at, widePoint)
 	}
 }
 

@@ -56,6 +56,7 @@ type setup struct {
 	flush        string   // of collect.statsd; 1s
 	ip           string   // StatsD on its port 8125, OTLP on its port 4318; "": 127.0.0.1, and any port
 	scrape       string   // URL of a page of metrics
+	every        string   // how often it is asked for; 1s
 	files        string   // more keys of the one entry of collect.logs.files
 	destinations []string // one "name: {…}" each; local is there already
 }
@@ -78,9 +79,12 @@ func start(t *testing.T, s setup) *agent {
 	if s.percentiles == "" {
 		s.percentiles = "[]"
 	}
+	if s.every == "" {
+		s.every = "1s"
+	}
 	scrape := `{enabled: "false"}`
 	if s.scrape != "" {
-		scrape = fmt.Sprintf(`{enabled: "true", interval: 1s, timeout: 1s, targets: [{url: %q}]}`, s.scrape)
+		scrape = fmt.Sprintf(`{enabled: "true", interval: %s, timeout: 1s, targets: [{url: %q}]}`, s.every, s.scrape)
 	}
 	a.Configure(fmt.Sprintf(`version: 1
 active: [%s]

@@ -67,10 +67,11 @@ func serving(t *testing.T, program string, args ...string) (*Process, string) {
 
 // Datadog's client for Go, over UDP and a Unix socket, as it comes and with its
 // own aggregation: what it was told is what the store says.
-func TestDatadogGoIntoTheEmbeddedStore(t *testing.T) {
+func TestDatadogGoIntoEveryDestination(t *testing.T) {
 	t.Parallel()
-	a := start(t, setup{active: []string{"local"}})
-	for name, v := range map[string]struct {
+	v := startStandins(t)
+	a := start(t, setup{active: v.active, destinations: v.destinations, flush: "5s"}) // Google takes a point every five seconds
+	for name, way := range map[string]struct {
 		to      string
 		options []statsd.Option
 	}{
@@ -78,7 +79,7 @@ func TestDatadogGoIntoTheEmbeddedStore(t *testing.T) {
 		"aggregated": {a.statsd, []statsd.Option{statsd.WithExtendedClientSideAggregation()}},
 		"unix":       {"unix://" + a.socket, []statsd.Option{statsd.WithoutClientSideAggregation()}},
 	} {
-		c, err := statsd.New(v.to, append(v.options, statsd.WithNamespace("go."),
+		c, err := statsd.New(way.to, append(way.options, statsd.WithNamespace("go."),
 			statsd.WithTags([]string{"way:" + name, "env:prod", "version:1.2.3"}), statsd.WithoutTelemetry())...)
 		if err != nil {
 			t.Fatal(err)
@@ -111,6 +112,15 @@ func TestDatadogGoIntoTheEmbeddedStore(t *testing.T) {
 		a.becomes(t, 2, `SELECT max(value) FROM "go.users"`+where)
 		a.becomes(t, 1, `SELECT count(title) FROM events WHERE title = 'deployed `+name+`' AND text =~ /1.2.3\nis out/ AND severity = 'warning'`)
 		a.becomes(t, 2, `SELECT last(status) FROM events WHERE "check" = 'database' AND db = '`+name+`'`)
+
+		of := "way=" + name
+		v.grew(t, 199, "go.orders", of, "route=/buy")
+		v.counted(t, 100, 5050, "go.time", of)
+		v.counted(t, 100, 5050e3, "go.size", of)
+		v.counted(t, 100, 5050./8, "go.wait", of)
+		v.holds(t, -3.25, "go.temperature", of, "room=roof")
+		v.holds(t, 7, "go.late", of)
+		v.holds(t, 2, "go.users", of)
 	}
 }
 
@@ -122,9 +132,10 @@ func do(t *testing.T, err error) {
 }
 
 // Node.js' most used client of StatsD.
-func TestHotShotsIntoTheEmbeddedStore(t *testing.T) {
+func TestHotShotsIntoEveryDestination(t *testing.T) {
 	t.Parallel()
-	a := start(t, setup{active: []string{"local"}})
+	v := startStandins(t)
+	a := start(t, setup{active: v.active, destinations: v.destinations, flush: "5s"}) // Google takes a point every five seconds
 	_, port, _ := strings.Cut(a.statsd, ":")
 	name, args := node(t, "hotshots.js", port)
 	runs(t, name, args...)
@@ -140,17 +151,26 @@ func TestHotShotsIntoTheEmbeddedStore(t *testing.T) {
 	a.becomes(t, 3, `SELECT max(value) FROM "node.users"`+who)
 	a.becomes(t, 1, `SELECT count(title) FROM events WHERE title = 'node.deployed' AND text =~ /1.2.3\nis out/ AND route = '/buy'`)
 	a.becomes(t, 1, `SELECT last(status) FROM events WHERE "check" = 'node.database' AND route = '/buy'`)
+
+	v.grew(t, 199, "node.orders", "route=/buy")
+	v.counted(t, 100, 5050, "node.time", "route=/buy")
+	v.counted(t, 100, 5050e3, "node.size")
+	v.counted(t, 100, 5050./8, "node.wait")
+	v.holds(t, 21.5, "node.temperature", "room=cellar")
+	v.holds(t, -3.25, "node.temperature", "room=roof")
+	v.holds(t, 3, "node.users")
 }
 
 // Node.js' client of Prometheus, in both of its formats. Its page counts one
 // round more each time it is asked for.
-func TestPromClientIntoTheEmbeddedStore(t *testing.T) {
+func TestPromClientIntoEveryDestination(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"prometheus", "openmetrics"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
 			p, port := serving(t, "promclient.js", format)
-			a := start(t, setup{active: []string{"local"}, scrape: "http://127.0.0.1:" + port + "/metrics"})
+			v := startStandins(t)
+			a := start(t, setup{active: v.active, destinations: v.destinations, scrape: "http://127.0.0.1:" + port + "/metrics", every: "6s"})
 			eventually(t, "three scrapes are in the store", func() bool { return len(a.column(t, `SELECT total FROM orders_total`)) >= 3 })
 			do(t, p.cmd.Process.Kill())
 			a.becomes(t, 0, `SELECT last(value) FROM up`) // what was scraped before is stored now
@@ -177,13 +197,18 @@ func TestPromClientIntoTheEmbeddedStore(t *testing.T) {
 			if v, n := a.total(t, `SELECT last(value) FROM process_resident_memory_bytes`); n != 1 || v < 1<<20 {
 				t.Errorf("process_resident_memory_bytes is %v", v)
 			}
+
+			// Of what was there before the agent nobody knows since when: not these vendors'.
+			v.grew(t, total-first, "orders_total", "route=/buy")
+			v.counted(t, total-first, 5050*(total-first)/100, "time_ms", "route=/buy")
+			v.holds(t, -3.25, "temperature", "room=roof")
 		})
 	}
 }
 
 // Prometheus' own client, in whatever format the agent asks it for: native
 // histograms come by protobuf only.
-func TestPrometheusGoIntoTheEmbeddedStore(t *testing.T) {
+func TestPrometheusGoIntoEveryDestination(t *testing.T) {
 	t.Parallel()
 	registry := prometheus.NewRegistry()
 	orders := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "go_orders_total"}, []string{"route"})
@@ -198,11 +223,14 @@ func TestPrometheusGoIntoTheEmbeddedStore(t *testing.T) {
 	}
 	server := httptest.NewServer(http.Handler(promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true})))
 	t.Cleanup(server.Close)
-	a := start(t, setup{active: []string{"local"}, scrape: server.URL + "/metrics"})
+	v := startStandins(t)
+	a := start(t, setup{active: v.active, destinations: v.destinations, scrape: server.URL + "/metrics", every: "6s"})
 	a.becomes(t, 199, `SELECT last(total) FROM go_orders_total WHERE route = '/buy'`)
-	for i := 1; i <= 1000; i++ { // between two pages
+	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	for i := 1; i < 1000; i++ { // between two pages
 		native.Observe(float64(i))
 	}
+	native.(prometheus.ExemplarObserver).ObserveWithExemplar(1000, prometheus.Labels{"trace_id": trace, "span_id": span, "user": "anna"})
 	a.becomes(t, 1000, `SELECT sum(count_increase) FROM go_native_ms`)
 	a.becomes(t, 500500, `SELECT last("sum") FROM go_native_ms`)
 	a.becomes(t, 100, `SELECT last("count") FROM go_time_ms`)
@@ -211,4 +239,6 @@ func TestPrometheusGoIntoTheEmbeddedStore(t *testing.T) {
 	a.becomes(t, 5050, `SELECT last("sum") FROM go_summary_ms`)
 	a.becomes(t, 50, `SELECT last(p50) FROM go_summary_ms`)
 	a.becomes(t, 99, `SELECT last(p99) FROM go_summary_ms`)
+	v.counted(t, 1000, 500500, "go_native_ms")
+	v.exemplar(t, "go_native_ms", fmt.Sprintf("1000 of trace %s, span %s, user anna", trace, span))
 }

@@ -3,6 +3,7 @@
 package receivers
 
 import (
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -10,11 +11,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"google.golang.org/genproto/googleapis/api/distribution"
+
+	"github.com/causeway-agent/causeway/exporters/exporttest/gcpintake"
 )
 
 // What the client of a Node.js service saw, by wrk's own count, is what arrives
 // of the service's own measuring: p50, p95 and p99 within 1 %, as Datadog's
-// series, as InfluxDB's lines, and as an OTLP histogram, whichever way they came.
+// series, as InfluxDB's lines, as a distribution of Google's and as an OTLP
+// histogram, whichever way they came.
 //
 // All values are of one interval, so that a percentile is of all of them. wrk
 // corrects what it sees for what it could not ask while it waited, which shifts
@@ -22,8 +28,14 @@ import (
 func TestPercentilesAreThoseOfTheServicesClient(t *testing.T) {
 	vm := StartVictoriaMetrics(t)
 	c := StartCollector(t, "", "")
-	a := start(t, setup{active: []string{"datadog", "influxdb", "newrelic"}, flush: "1h", destinations: []string{
+	gcp, err := gcpintake.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(gcp.Close)
+	a := start(t, setup{active: []string{"datadog", "influxdb", "newrelic", "google"}, flush: "1h", destinations: []string{
 		datadogTo("datadog", vm.URL+"/datadog", "metrics", ", compression: gzip"), influxTo("influxdb", vm.URL), newRelicTo(c, "metrics", ""),
+		fmt.Sprintf("google: {type: googlecloud, project: my-project, location: global, url: %q, logs_url: %q}", gcp.Addr(), gcp.Addr()),
 	}})
 	_, statsd, _ := strings.Cut(a.statsd, ":")
 	service, port := serving(t, "service.js", statsd, a.otlpHTTP)
@@ -94,6 +106,18 @@ func TestPercentilesAreThoseOfTheServicesClient(t *testing.T) {
 			rank, err := strconv.Atoi(q)
 			do(t, err)
 			f("New Relic "+metric, q, m.at((int(m.count)*rank+99)/100), 0.01)
+		}
+		var dist *distribution.Distribution
+		for _, p := range gcp.Points() {
+			if strings.HasSuffix(p.Series.GetMetric().GetType(), "/"+metric) {
+				dist = p.Series.GetPoints()[0].GetValue().GetDistributionValue()
+			}
+		}
+		whole("Google "+metric, float64(dist.GetCount()))
+		for q := range seen {
+			rank, err := strconv.ParseFloat(q, 64)
+			do(t, err)
+			f("Google "+metric, q, gcpintake.Quantile(dist, rank/100), 0.01)
 		}
 	}
 }

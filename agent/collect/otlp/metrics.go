@@ -347,7 +347,7 @@ func (d *decoder) point(msg []byte, kind int, m *metric, res *resource, b *signa
 		case r.is(3, 1):
 			s.Time = int64(r.value / 1e6)
 		case exemplars > 0 && r.is(exemplars, 2):
-			d.exemplars++
+			whole = whole && d.exemplar(h, r.bytes)
 		case r.is(flagged, 0):
 			flags = r.value
 		case h != nil:
@@ -393,6 +393,39 @@ func (d *decoder) point(msg []byte, kind int, m *metric, res *resource, b *signa
 	}
 	s.Series = series
 	b.Samples = append(b.Samples, s)
+	return true
+}
+
+// exemplar reads one Exemplar; false where it is malformed. One of a number (h
+// is nil) is left out.
+func (d *decoder) exemplar(h *signal.Hist, msg []byte) bool {
+	var e signal.Exemplar
+	r := reader{p: msg}
+	for r.next() {
+		switch {
+		case r.is(2, 1):
+			e.Time = max(int64(r.value/1e6), 0)
+		case r.is(3, 1):
+			e.Value = r.double()
+		case r.is(6, 1):
+			e.Value = float64(int64(r.value))
+		case r.is(4, 2) && len(r.bytes) == len(e.Span):
+			copy(e.Span[:], r.bytes)
+		case r.is(5, 2) && len(r.bytes) == len(e.Trace):
+			copy(e.Trace[:], r.bytes)
+		}
+	}
+	set, ok := d.appendAttributes(nil, msg, 7, nil)
+	if r.bad || !ok {
+		return false
+	}
+	e.Labels, ok = signal.Sorted(string(set)), h != nil
+	if ok {
+		h.Exemplars, ok = signal.AppendExemplar(h.Exemplars, e)
+	}
+	if !ok {
+		d.exemplars++
+	}
 	return true
 }
 

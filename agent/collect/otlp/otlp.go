@@ -25,8 +25,8 @@
 // a delta sum (monotonic or not) a Delta, any other sum and a gauge a Gauge;
 // histograms are Dist or CumDist, exponential ones as they are, summaries
 // CumDist with quantiles. A point without a value (no-recorded-value flag) is
-// taken and left out; exemplars are left out and counted. Attributes of the
-// resource become labels under their own names, as OpenTelemetry's names are our
+// taken and left out. Exemplars of histograms are kept, the ten newest of each;
+// others are left out and counted. Attributes of the resource become labels under their own names, as OpenTelemetry's names are our
 // vocabulary already, but for those of dropped(): what describes the SDK or the
 // process would only make series of each restart, and the host is this node.
 //
@@ -127,7 +127,7 @@ type Stats struct {
 	Rejected  atomic.Int64 // points with a defect, named in a partial success
 	Empty     atomic.Int64 // points that say that there is no value
 	Failed    atomic.Int64 // items the Sink did not take in time; their sender has them
-	Exemplars atomic.Int64 // left out: no destination has a place for them
+	Exemplars atomic.Int64 // left out: of numbers, and beyond signal.MaxExemplars
 	Malformed atomic.Int64 // requests that did not decode, or were too large
 	Refused   atomic.Int64 // requests without the token, of a wrong content type, or traces
 	Busy      atomic.Int64 // requests that were asked to come again

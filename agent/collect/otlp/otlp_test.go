@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -109,6 +112,41 @@ func TestEachSortOfMetricBecomesItsType(t *testing.T) {
 		StartTimeUnixNano: ms, TimeUnixNano: 9 * ms, Count: 2, Sum: 7, Attributes: []*common.KeyValue{attr("k", "v")},
 		QuantileValues: []*metrics.SummaryDataPoint_ValueAtQuantile{{Quantile: 0.5, Value: 3}},
 	}}}}}, "m"+set+" cumdist - 0 @9 from 1 hist (count=2 sum=7 min=NaN max=NaN q=[0.5:3])\n")
+}
+
+// Exemplars of histograms are kept, the newest ten; those of numbers have no place.
+func TestExemplarsOfHistograms(t *testing.T) {
+	trace, span := bytes.Repeat([]byte{0xab}, 16), bytes.Repeat([]byte{1}, 8)
+	list := []*metrics.Exemplar{
+		{TimeUnixNano: 7 * ms, Value: &metrics.Exemplar_AsDouble{AsDouble: 0.5}, TraceId: trace, SpanId: span, FilteredAttributes: []*common.KeyValue{attr("z", "1"), attr("a", "2")}},
+		{Value: &metrics.Exemplar_AsInt{AsInt: -3}, TraceId: span},
+		{Value: &metrics.Exemplar_AsDouble{AsDouble: math.NaN()}},
+	}
+	const kept = ` exemplar=0.5 @7 abababababababababababababababab 0101010101010101 {a="2",z="1"} exemplar=-3 @0 - - {}`
+	f := func(what string, m *metrics.Metric, want string, left int64) {
+		t.Helper()
+		if got, d := decoded(t, request(m)); got != "m"+set+want+"\n" || d.exemplars != left {
+			t.Errorf("%s:\n%s want\n%s; %d are left out, want %d", what, got, want, d.exemplars, left)
+		}
+	}
+	number := number(3, 9*ms)
+	number.Exemplars = list
+	f("a number", sum(1, true, number), " delta By 3 @9 from 1", 3)
+	labels, total := []*common.KeyValue{attr("k", "v")}, 2.0
+	hist := &metrics.HistogramDataPoint{TimeUnixNano: 9 * ms, Count: 1, Sum: &total, Attributes: labels, Exemplars: list}
+	histogram := &metrics.Metric{Name: "m", Data: &metrics.Metric_Histogram{Histogram: &metrics.Histogram{AggregationTemporality: 1, DataPoints: []*metrics.HistogramDataPoint{hist}}}}
+	f("a histogram", histogram, " dist - 0 @9 hist (count=1 sum=2 min=NaN max=NaN"+kept+")", 1)
+	f("an exponential one", &metrics.Metric{Name: "m", Data: &metrics.Metric_ExponentialHistogram{ExponentialHistogram: &metrics.ExponentialHistogram{AggregationTemporality: 2, DataPoints: []*metrics.ExponentialHistogramDataPoint{
+		{TimeUnixNano: 9 * ms, Count: 1, Sum: &total, ZeroCount: 1, Attributes: labels, Exemplars: list},
+	}}}}, " cumdist - 0 @9 hist (count=1 sum=2 min=NaN max=NaN scale=0 zero=1 width=0 pos=0:[] neg=0:[]"+kept+")", 1)
+	hist.Exemplars = nil
+	for i := range 12 {
+		hist.Exemplars = append(hist.Exemplars, &metrics.Exemplar{TimeUnixNano: uint64(i) * ms, Value: &metrics.Exemplar_AsInt{}})
+	}
+	got, d := decoded(t, request(histogram))
+	if strings.Count(got, "exemplar=") != 10 || d.exemplars != 2 {
+		t.Errorf("%s, %d are left out", got, d.exemplars)
+	}
 }
 
 func TestAPointWithADefectIsRejectedAlone(t *testing.T) {
@@ -366,6 +404,12 @@ func TestHTTPTakesAndAnswersAsTheProtocolSays(t *testing.T) {
 	if !strings.Contains(out.text, `span_id="eee19b7ec3c1b174",trace_id="5b8efff798038103d269b633813fc60c"`) || out.items != 5 {
 		t.Errorf("the sink has %d items:\n%s", out.items, out.text)
 	}
+	f("those of exemplars, too", "/v1/metrics", js, "", []byte(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+		{"name":"h","histogram":{"aggregationTemporality":1,"dataPoints":[{"timeUnixNano":"5000000","count":"1","sum":2,"exemplars":[{"asDouble":2,"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174"}]}]}},
+		{"name":"e","exponentialHistogram":{"aggregationTemporality":1,"dataPoints":[{"timeUnixNano":"5000000","count":"1","sum":2,"zeroCount":1,"exemplars":[{"asDouble":3,"traceId":"5b8efff798038103d269b633813fc60c"}]}]}}]}]}]}`), 200, "{}")
+	if !strings.Contains(out.text, "exemplar=2 @0 5b8efff798038103d269b633813fc60c eee19b7ec3c1b174 {}") || !strings.Contains(out.text, "exemplar=3 @0 5b8efff798038103d269b633813fc60c - {}") {
+		t.Errorf("the sink has\n%s", out.text)
+	}
 	f("no protobuf", "/v1/metrics", pb, "", []byte{0xff}, 400, "not a protobuf")
 	f("no JSON", "/v1/metrics", js, "", []byte(`{"resourceMetrics":7}`), 400, `"code":3`)
 	f("another type", "/v1/metrics", "text/plain", "", body, 415, "Content-Type must be")
@@ -552,6 +596,66 @@ func FuzzLogs(f *testing.F) {
 		}
 		if frame := signal.AppendFrame(nil, b); signal.AppendFromFrame(&signal.Batch{Kind: signal.Log}, frame) != nil {
 			t.Fatal("what was decoded makes no good frame")
+		}
+	})
+}
+
+// FuzzJSON: whatever a client sends as JSON is answered with yes or with
+// "malformed", and what is given on is whole. Ids of one record or exemplar, be
+// they hexadecimal of the right length, come out as they went in.
+func FuzzJSON(f *testing.F) {
+	const trace, span = "5b8efff798038103d269b633813fc60c", "eee19b7ec3c1b174"
+	record := func(trace, span string) string {
+		return `{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"5","traceId":"` + trace + `","spanId":"` + span + `","body":{"stringValue":"x"}}]}]}]}`
+	}
+	histogram := func(trace, span string) string {
+		return `{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"h","histogram":{"aggregationTemporality":1,"dataPoints":[` +
+			`{"timeUnixNano":"5000000","count":"1","sum":2,"exemplars":[{"asDouble":2,"traceId":"` + trace + `","spanId":"` + span + `"}]}]}}]}]}]}`
+	}
+	f.Add(record(trace, span), trace, span)
+	f.Add(histogram(trace, span), trace, span)
+	f.Add(`{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"j","unknown":1,"gauge":{"dataPoints":[{"asInt":"7","timeUnixNano":"5000000"}]}}]}]}]}`, "", "AAAA")
+	f.Add(`{"resourceLogs":7}`, strings.ToUpper(trace), "0")
+	c := Default()
+	if err := c.Check(); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body, trace, span string) {
+		post := func(path, body string) (int, string) {
+			t.Helper()
+			out := &sink{}
+			s := New(c, slog.New(slog.DiscardHandler))
+			rec := httptest.NewRecorder()
+			req := httptest.NewRequest("POST", path, strings.NewReader(body))
+			req.Header.Set("Content-Type", "application/json")
+			s.http(t.Context(), out).Handler.ServeHTTP(rec, req)
+			if rec.Code != 200 && rec.Code != 400 || !json.Valid(rec.Body.Bytes()) {
+				t.Fatalf("%s %q: %d %s", path, body, rec.Code, rec.Body)
+			}
+			return rec.Code, out.text
+		}
+		post("/v1/metrics", body)
+		post("/v1/logs", body)
+		id := func(s string, size int) string { // as it must come out, "" if it is none
+			if p, err := hex.DecodeString(s); err == nil && len(p) == size {
+				return strings.ToLower(s)
+			}
+			return ""
+		}
+		if id(trace, 16) == "" || id(span, 8) == "" {
+			return
+		}
+		if code, got := post("/v1/logs", record(trace, span)); code != 200 || !strings.Contains(got, `span_id="`+id(span, 8)+`",trace_id="`+id(trace, 16)+`"`) {
+			t.Errorf("%d, %s", code, got)
+		}
+		show := func(s string) string { // none, if it is all zeros
+			if strings.Trim(s, "0") == "" {
+				return "-"
+			}
+			return s
+		}
+		if code, got := post("/v1/metrics", histogram(trace, span)); code != 200 || !strings.Contains(got, "exemplar=2 @0 "+show(id(trace, 16))+" "+show(id(span, 8))+" {}") {
+			t.Errorf("%d, %s", code, got)
 		}
 	})
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	logspb "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	metricspb "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
+	metricpb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -271,7 +272,10 @@ func (z unzstd) Do(r io.Reader) ([]byte, error) {
 // http returns the HTTP server.
 func (s *Source) http(ctx context.Context, out collect.Sink) *http.Server {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/metrics", s.post(out, s.metrics, func() (proto.Message, func()) { return &metricspb.ExportMetricsServiceRequest{}, func() {} }, "rejectedDataPoints"))
+	mux.HandleFunc("POST /v1/metrics", s.post(out, s.metrics, func() (proto.Message, func()) {
+		m := &metricspb.ExportMetricsServiceRequest{}
+		return m, func() { mendExemplars(m) }
+	}, "rejectedDataPoints"))
 	mux.HandleFunc("POST /v1/logs", s.post(out, s.logs, func() (proto.Message, func()) {
 		m := &logspb.ExportLogsServiceRequest{}
 		return m, func() { mendIDs(m) }
@@ -392,7 +396,7 @@ func (s *Source) busy(w http.ResponseWriter, r *http.Request) {
 // refuse answers with a google.rpc.Status in the request's own form, as
 // "Failures" of the protocol's specification wants it.
 func (s *Source) refuse(w http.ResponseWriter, r *http.Request, code int, grpcCode codes.Code, why string) {
-	st := &rpcstatus.Status{Code: int32(grpcCode), Message: why}
+	st := &rpcstatus.Status{Code: int32(grpcCode), Message: strings.ToValidUTF8(why, "\ufffd")}
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	marshal := protojson.Marshal
 	if kind == protobufType {
@@ -401,32 +405,54 @@ func (s *Source) refuse(w http.ResponseWriter, r *http.Request, code int, grpcCo
 		kind = jsonType
 	}
 	body, err := marshal(st)
-	if err != nil { // a message that is no UTF-8: the code says enough
-		body = nil
+	if err != nil {
+		body = nil // the code says enough
 	}
 	w.Header().Set("Content-Type", kind)
 	w.WriteHeader(code)
 	_, _ = w.Write(body)
 }
 
-// mendIDs undoes what protojson makes of ids: OTLP's JSON writes them in
-// hexadecimal where protobuf's has base64, and each hexadecimal id happens to be
-// good base64 of another length.
-func mendIDs(m *logspb.ExportLogsServiceRequest) {
-	mend := func(id []byte, size int) []byte {
-		if len(id) != size*2/4*3 {
-			return id
-		}
-		p, err := hex.DecodeString(base64.StdEncoding.EncodeToString(id))
-		if err != nil {
-			return id
-		}
-		return p
+// mendID undoes what protojson makes of an id of size bytes: OTLP's JSON writes
+// it in hexadecimal where protobuf's has base64, and each hexadecimal id happens
+// to be good base64 of another length.
+func mendID(id []byte, size int) []byte {
+	if len(id) != size*2/4*3 {
+		return id
 	}
+	p, err := hex.DecodeString(base64.StdEncoding.EncodeToString(id))
+	if err != nil {
+		return id
+	}
+	return p
+}
+
+func mendIDs(m *logspb.ExportLogsServiceRequest) {
 	for _, rl := range m.GetResourceLogs() {
 		for _, sl := range rl.GetScopeLogs() {
 			for _, rec := range sl.GetLogRecords() {
-				rec.TraceId, rec.SpanId = mend(rec.GetTraceId(), 16), mend(rec.GetSpanId(), 8)
+				rec.TraceId, rec.SpanId = mendID(rec.GetTraceId(), 16), mendID(rec.GetSpanId(), 8)
+			}
+		}
+	}
+}
+
+// mendExemplars does the same in the exemplars of histograms: no other is kept.
+func mendExemplars(m *metricspb.ExportMetricsServiceRequest) {
+	mend := func(exemplars []*metricpb.Exemplar) {
+		for _, e := range exemplars {
+			e.TraceId, e.SpanId = mendID(e.GetTraceId(), 16), mendID(e.GetSpanId(), 8)
+		}
+	}
+	for _, rm := range m.GetResourceMetrics() {
+		for _, sm := range rm.GetScopeMetrics() {
+			for _, metric := range sm.GetMetrics() {
+				for _, p := range metric.GetHistogram().GetDataPoints() {
+					mend(p.GetExemplars())
+				}
+				for _, p := range metric.GetExponentialHistogram().GetDataPoints() {
+					mend(p.GetExemplars())
+				}
 			}
 		}
 	}

@@ -23,6 +23,8 @@ type group struct {
 	time    int64     // of its own; 0 if it has none
 	start   int64     // when it was zero; 0 if unknown
 	last    float64   // count in the page before
+
+	exemplars []signal.Exemplar // of this page
 }
 
 // maxSlots bounds the buckets of one histogram: more is a mistake at the target.
@@ -66,7 +68,7 @@ func (p *page) join(c *cell, s signal.Series, summary bool, bound float64) {
 func (g *group) take(p *page, c *cell, pt point) {
 	if g.seen != p.number {
 		g.seen = p.number
-		g.sum, g.count, g.time = math.NaN(), math.NaN(), 0
+		g.sum, g.count, g.time, g.exemplars = math.NaN(), math.NaN(), 0, nil
 		for i := range g.values {
 			g.values[i] = math.NaN()
 		}
@@ -82,6 +84,9 @@ func (g *group) take(p *page, c *cell, pt point) {
 		g.count = pt.value
 	default:
 		g.values[c.slot] = pt.value
+		if pt.exemplar > 0 && c.role == roleBucket {
+			g.exemplars = p.exemplify(g.exemplars)
+		}
 	}
 }
 
@@ -99,8 +104,10 @@ func (p *page) fold(g *group) {
 	}
 	if !ok {
 		p.tally.Broken++
+		p.tally.Exemplars += len(g.exemplars)
 		return
 	}
+	h.Exemplars = g.exemplars
 	if finite(g.sum) { // a histogram with negative values has none (OpenMetrics 1.0)
 		h.Sum = g.sum
 	}

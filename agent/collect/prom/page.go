@@ -78,24 +78,25 @@ type page struct {
 	builder  *labels.Builder
 
 	// Of the page being read.
-	number  uint32
-	good    uint32 // number of the last page that was read to its end
-	before  int64  // time of that page
-	at      int64  // time of this one, Unix milliseconds
-	head    cell   // stands before the first line
-	last    *cell
-	touched []*group
-	out     [][]signal.Sample
-	expect  int           // samples, as far as is known
-	hists   []signal.Hist // slabs, of which each distribution gets a piece
-	counts  []uint64
-	bounds  []float64 // of the last new histogram: nearly always the next one's too
-	ended   bool      // # EOF was there
-	native  bool      // a native histogram was there
-	lines   int
-	alive   int // cells that were in it
-	tally   tally
-	bad     *badLine
+	number   uint32
+	good     uint32 // number of the last page that was read to its end
+	before   int64  // time of that page
+	at       int64  // time of this one, Unix milliseconds
+	head     cell   // stands before the first line
+	last     *cell
+	touched  []*group
+	out      [][]signal.Sample
+	expect   int           // samples, as far as is known
+	hists    []signal.Hist // slabs, of which each distribution gets a piece
+	counts   []uint64
+	bounds   []float64 // of the last new histogram: nearly always the next one's too
+	exemplar []byte    // of the line at hand
+	ended    bool      // # EOF was there
+	native   bool      // a native histogram was there
+	lines    int
+	alive    int // cells that were in it
+	tally    tally
+	bad      *badLine
 }
 
 // tally is what became of the samples of one page:
@@ -113,7 +114,7 @@ type tally struct {
 	Dists     int // distributions given on
 	Broken    int // distributions whose parts make none
 	Malformed int // lines that are none
-	Exemplars int // left out: the model has no place for them
+	Exemplars int // left out: a counter's, beyond signal.MaxExemplars, or none
 }
 
 func newPage(t *spec, rules []*relabel.Config) *page {
@@ -260,6 +261,9 @@ func (p *page) entry(b []byte, om bool) (int, error) {
 			// Should labels follow after all, they are no number, and the line is
 			// looked at as one that is not known.
 			if pt, m, err := parsePoint(b[n:], om); err == nil {
+				if pt.exemplar > 0 {
+					p.exemplar = b[n+m-1-int(pt.exemplar) : n+m-1]
+				}
 				return n + m, p.take(c, pt)
 			}
 		}
@@ -297,7 +301,11 @@ func (p *page) entry(b []byte, om bool) (int, error) {
 		p.pairs = pairs[:0]
 		c = p.learn(series, name, pairs)
 	}
-	return skip + len(series) + n, p.take(c, pt)
+	n += len(series)
+	if pt.exemplar > 0 {
+		p.exemplar = b[n-1-int(pt.exemplar) : n-1]
+	}
+	return skip + n, p.take(c, pt)
 }
 
 // meta notes what a TYPE or UNIT line says.
@@ -341,8 +349,8 @@ func (p *page) take(c *cell, pt point) error {
 	p.last.next = c
 	p.last = c
 	p.tally.Samples++
-	if pt.exemplar {
-		p.tally.Exemplars++
+	if pt.exemplar > 0 {
+		p.tally.Exemplars++ // until its bucket takes it
 	}
 	again := c.seen == p.number
 	if !again {

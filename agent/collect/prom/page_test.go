@@ -146,18 +146,52 @@ func TestOpenMetricsSaysWhenACounterWasZero(t *testing.T) {
 		"# TYPE h histogram\nh_bucket{le=\"1.0\"} 1\nh_bucket{le=\"+Inf\"} 2 # {} 7\nh_sum 3\nh_count 2\nh_created 2.5\n" +
 		"# TYPE i info\ni_info{v=\"1\"} 1\n# TYPE g gaugehistogram\ng_bucket{le=\"+Inf\"} 4\n# EOF\n"
 	rest := "i_info{v=\"1\"} gauge - 1 @%\ng_bucket{le=\"+Inf\"} gauge - 4 @%\n" +
-		"h cumdist - 0 @% from 2500 hist (count=2 sum=3 min=NaN max=NaN bounds=[1] counts=[1 1])"
+		"h cumdist - 0 @% from 2500 hist (count=2 sum=3 min=NaN max=NaN bounds=[1] counts=[1 1] exemplar=7 @0 - - {})"
 	at := func(ms string) string {
 		return "foo_total{a=\"b\"} counter - 17 @" + ms + " from 1250\n" + strings.ReplaceAll(rest, "%", ms)
 	}
 	r.want(5000, "openmetrics", page, at("5000"))
 	r.want(6000, "openmetrics", page, at("6000"))
-	if r.p.tally.Exemplars != 2 || r.p.tally.Born != 2 {
+	if r.p.tally.Exemplars != 1 || r.p.tally.Born != 2 { // the counter's has no place
 		t.Errorf("%+v", r.p.tally)
 	}
 	r.want(9000, "openmetrics", "x 1 7.5\n# EOF\n", "x gauge - 1 @7500")
 	if _, err := r.read(9500, "openmetrics", "x 1\n"); !errors.Is(err, errTruncated) {
 		t.Errorf("without # EOF: %v", err)
+	}
+}
+
+// Exemplars of buckets are kept, ten of a histogram; trace and span become ids
+// where they are some. What is none is left out, and its line is not.
+func TestExemplarsOfBuckets(t *testing.T) {
+	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	r := newReader(t, spec{})
+	f := func(exemplar, want string, left int) {
+		t.Helper()
+		page := "# TYPE h histogram\nh_bucket{le=\"1\"} 1" + exemplar + "\nh_bucket{le=\"+Inf\"} 2\n# EOF\n"
+		for at := range int64(2) { // one that is not known, and one that is
+			r.want(5000+at, "openmetrics", page, fmt.Sprintf("h cumdist - 0 @%d hist (count=2 sum=0 min=NaN max=NaN bounds=[1] counts=[1 1]%s)", 5000+at, want))
+			if r.p.tally.Exemplars != left || r.p.tally.Malformed != 0 {
+				t.Errorf("%q: %+v", exemplar, r.p.tally)
+			}
+		}
+	}
+	f(` # {trace_id="`+trace+`",span_id="`+span+`",user="a # b"} 0.5 1.25`, ` exemplar=0.5 @1250 `+trace+` `+span+` {user="a # b"}`, 0)
+	f(" # {} 0.5\t\r", " exemplar=0.5 @0 - - {}", 0)
+	f(` # {trace_id="x",span_id="`+trace+`"} -1e3 2`, ` exemplar=-1000 @2000 - - {span_id="`+trace+`",trace_id="x"}`, 0)
+	f(` # {trace_id="zz`+trace[2:]+`"} 1 2`, ` exemplar=1 @2000 - - {trace_id="zz`+trace[2:]+`"}`, 0)
+	for _, bad := range []string{"", "0.5", "{} x", "{} NaN", "{a} 1", "{a=\"b} 1", "{} 1 2 3", "{} 1 x", "{} 1 2 # {} 1", "{} 1 -5", "{a=\"1\",a=\"2\"} 1"} {
+		f(" # "+bad, "", 1)
+	}
+
+	var page strings.Builder
+	page.WriteString("# TYPE h histogram\n")
+	for i := range 15 {
+		fmt.Fprintf(&page, "h_bucket{le=\"%d\"} %d # {} 0.5 %d\n", i, i+1, i+1)
+	}
+	out, err := r.read(9000, "openmetrics", page.String()+"h_count 15 # {} 1\n# EOF\n")
+	if err != nil || strings.Count(out, "exemplar=") != 10 || strings.Contains(out, "@5000 ") || !strings.Contains(out, "@15000 ") || r.p.tally.Exemplars != 6 {
+		t.Errorf("%s, %v, %+v", out, err, r.p.tally)
 	}
 }
 

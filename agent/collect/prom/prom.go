@@ -29,8 +29,8 @@
 // since every sample stands for its own moment, and the hub forgets its total.
 // For ten pages its counter is remembered, so that one that only paused does not
 // count as begun anew. Values that are no number are left out and counted: no
-// vendor takes them. Exemplars are left out and counted: the model has no place
-// for them.
+// vendor takes them. Exemplars of histograms are kept, the ten newest of each;
+// others are left out and counted: no vendor has a place for them.
 //
 // One goroutine per target, which Run waits for, at most 128 of them at work; a
 // target keeps its cache of series, a page being read its samples and a buffer.

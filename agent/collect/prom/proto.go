@@ -149,7 +149,10 @@ func (p *page) protoMetric(name []byte, m *dto.Metric) error {
 	case m.Summary != nil:
 		return p.protoSummary(c, m.Summary, pt)
 	case m.Counter != nil:
-		pt.value, pt.exemplar = m.Counter.GetValue(), m.Counter.Exemplar != nil
+		pt.value = m.Counter.GetValue()
+		if m.Counter.Exemplar != nil {
+			p.tally.Exemplars++
+		}
 		if c.role == roleCounter {
 			p.protoBorn(c, m.Counter.CreatedTimestamp)
 		}
@@ -286,11 +289,17 @@ func (p *page) protoHistogram(c *cell, d *dto.Histogram, pt point) error {
 	} else {
 		ok = p.classicHistogram(h, d)
 	}
-	if len(d.Exemplars) > 0 {
-		p.tally.Exemplars += len(d.Exemplars)
+	if len(d.Exemplars) == 0 { // else the buckets' are among them
+		for _, b := range d.Bucket {
+			p.protoExemplar(h, b.Exemplar)
+		}
+	}
+	for _, x := range d.Exemplars {
+		p.protoExemplar(h, x)
 	}
 	if !ok {
 		p.tally.Broken++
+		p.tally.Exemplars += len(h.Exemplars)
 		return nil
 	}
 	p.protoDist(c, h, pt)

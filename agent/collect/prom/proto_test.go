@@ -60,12 +60,24 @@ func TestProtobufBecomesSamples(t *testing.T) {
 			{UpperBound: proto.Float64(1), CumulativeCount: proto.Uint64(1)}, {UpperBound: proto.Float64(2), CumulativeCount: proto.Uint64(3)},
 		}}),
 	)
+	trace := []*dto.LabelPair{{Name: proto.String("trace_id"), Value: proto.String("0af7651916cd43dd8448eb211c80319c")}, {Name: proto.String("a"), Value: proto.String("b")}}
+	at := &timestamppb.Timestamp{Seconds: 4, Nanos: 5e6}
+	page = append(page, delimited(t,
+		histogramFamily("classic", &dto.Histogram{SampleCount: proto.Uint64(1), Bucket: []*dto.Bucket{
+			{UpperBound: proto.Float64(1), CumulativeCount: proto.Uint64(1), Exemplar: &dto.Exemplar{Label: trace, Value: proto.Float64(0.5), Timestamp: at}},
+		}}),
+		histogramFamily("native", &dto.Histogram{SampleCount: proto.Uint64(1), ZeroThreshold: proto.Float64(1), ZeroCount: proto.Uint64(1),
+			Bucket:    []*dto.Bucket{{UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: proto.Uint64(1), Exemplar: &dto.Exemplar{Value: proto.Float64(0.75)}}},
+			Exemplars: []*dto.Exemplar{{Label: trace, Value: proto.Float64(0.25), Timestamp: at}, {Value: proto.Float64(math.NaN())}, {Label: trace[1:], Value: proto.Float64(0.75)}}}),
+	)...)
 	r.want(5000, "protobuf", string(append(page, protoSeed()...)), `c{a="b"} counter - 5 @5000 from 2000
 g_bytes gauge By 1.5 @4000
 s cumdist - 0 @5000 hist (count=4 sum=8 min=NaN max=NaN q=[0.5:2])
 h cumdist - 0 @5000 hist (count=4 sum=3 min=NaN max=NaN bounds=[1 2] counts=[1 2 1])
+classic cumdist - 0 @5000 hist (count=1 sum=0 min=NaN max=NaN bounds=[1] counts=[1 0] exemplar=0.5 @4005 0af7651916cd43dd8448eb211c80319c - {a="b"})
+native cumdist - 0 @5000 hist (count=1 sum=0 min=NaN max=NaN scale=0 zero=1 width=1 pos=0:[] neg=0:[] exemplar=0.25 @4005 0af7651916cd43dd8448eb211c80319c - {a="b"} exemplar=0.75 @0 - - {a="b"})
 n cumdist - 0 @5000 from 3000 hist (count=7 sum=9 min=NaN max=NaN scale=2 zero=1 width=0.001 pos=-2:[1 3 0 0 2] neg=0:[])`)
-	if !r.p.native || r.p.tally.Twins != 1 || r.p.tally.Exemplars != 1 {
+	if !r.p.native || r.p.tally.Twins != 1 || r.p.tally.Exemplars != 2 { // the counter's, and the one without a number
 		t.Errorf("native %v, %+v", r.p.native, r.p.tally)
 	}
 }

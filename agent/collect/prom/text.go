@@ -42,7 +42,7 @@ type point struct {
 	value    float64
 	time     int64 // Unix milliseconds, if timed
 	timed    bool
-	exemplar bool // one was there, and is left out
+	exemplar uint32 // of the line's last bytes before the line feed so many are one, from its # on
 }
 
 // parsePoint reads up to and with the line feed. n is what it took.
@@ -92,6 +92,7 @@ var powers = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 
 
 // parseFields reads value, time and exemplar from the rest of a line.
 func parseFields(line []byte, om bool) (pt point, err error) {
+	whole := line
 	line = bytes.TrimRight(line, " \t\r")
 	value, rest := field(line)
 	if pt.value, err = parseFloat(value); err != nil {
@@ -115,7 +116,7 @@ func parseFields(line []byte, om bool) (pt point, err error) {
 		if rest[0] != '#' || !om {
 			return pt, errMore
 		}
-		pt.exemplar = true
+		pt.exemplar = uint32(len(rest) + len(whole) - len(line)) // a line has 1 MiB at most
 	}
 	return pt, nil
 }
@@ -271,6 +272,9 @@ func parseSeries(b []byte, pairs []pair) (name string, _ []pair, err error) {
 		}
 		if !utf8.Valid(b[:n]) || !utf8.ValidString(key) {
 			return "", nil, errUTF8
+		}
+		if key == "__name__" && named { // the metric's name is one label
+			return "", nil, errTwice
 		}
 		value := unescape(b[1 : n-1])
 		for _, p := range pairs {

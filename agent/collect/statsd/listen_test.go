@@ -1,9 +1,11 @@
 package statsd
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -310,4 +313,49 @@ func TestTroubleIsLoggedWhenItComesAndWhenItGoes(t *testing.T) {
 	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "for its type") {
 		t.Errorf("%d lines of log:\n%s", n, log.String())
 	}
+}
+
+// FuzzFrames: whatever a stream says, each frame's lines count as if they had
+// come in a datagram, however the stream is cut into reads, and it ends with an
+// error only at a length that cannot be.
+func FuzzFrames(f *testing.F) {
+	frame := func(lines string) []byte {
+		return append(binary.LittleEndian.AppendUint32(nil, uint32(len(lines))), lines...)
+	}
+	f.Add(slices.Concat(frame("a:1|c\na:2|c"), frame("b:1|g"), frame("")))
+	f.Add(frame("a:1|c\na:1|c")[:12])
+	f.Add([]byte("jobs:1|c\n"))
+	f.Add([]byte{0xff, 0xff, 0, 0, 'a'})
+	f.Add([]byte{0, 0, 1, 0})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		want, bad := fed(t, nil), false
+		for rest := p; len(rest) >= 4 && !bad; {
+			n := int(binary.LittleEndian.Uint32(rest))
+			if bad = n > packetSize; bad {
+				break
+			}
+			rest = rest[4:]
+			lines, cut := rest[:min(n, len(rest))], n > len(rest)
+			want.table.take(1, func(int) ([]byte, bool) { return lines, cut })
+			rest = rest[len(lines):]
+		}
+		metrics := func(s *Source) string { // an event's time may be that of its coming
+			samples, _, _ := s.table.flush(10_000)
+			return signal.Format(&signal.Batch{Kind: signal.Metric, Samples: samples})
+		}
+		wanted := metrics(want)
+		for _, r := range []io.Reader{bytes.NewReader(p), iotest.OneByteReader(bytes.NewReader(p)), iotest.DataErrReader(bytes.NewReader(p))} {
+			s := fed(t, nil)
+			if err := readFrames(r, s.table); (err != nil) != bad {
+				t.Fatalf("%v, want an error: %v", err, bad)
+			}
+			balanced(t, s)
+			if a, b := s.stats.Packets.Load(), want.stats.Packets.Load(); a != b {
+				t.Errorf("%d frames, want %d", a, b)
+			}
+			if got := metrics(s); got != wanted {
+				t.Errorf("got\n%swant\n%s", got, wanted)
+			}
+		}
+	})
 }

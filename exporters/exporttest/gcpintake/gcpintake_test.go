@@ -14,6 +14,8 @@ import (
 	"google.golang.org/genproto/googleapis/api/monitoredres"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -107,6 +109,28 @@ func TestRulesOfSeries(t *testing.T) {
 		dist(s, &distribution.Distribution{BucketOptions: bounds(1), BucketCounts: []int64{0, 0, 0}})
 	})
 	f("exponential buckets", func(s *ts) { dist(s, &distribution.Distribution{BucketOptions: exponential(1, 1, 1)}) })
+	exemplars := func(e ...*distribution.Distribution_Exemplar) func(*ts) {
+		return func(s *ts) { dist(s, &distribution.Distribution{BucketOptions: bounds(1), Exemplars: e}) }
+	}
+	attached := func(m ...proto.Message) *distribution.Distribution_Exemplar {
+		e := &distribution.Distribution_Exemplar{}
+		for _, m := range m {
+			a, err := anypb.New(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.Attachments = append(e.Attachments, a)
+		}
+		return e
+	}
+	span := &monitoringpb.SpanContext{SpanName: "projects/p/traces/0af7651916cd43dd8448eb211c80319c/spans/b7ad6b7169203331"}
+	f("", exemplars(attached(span, &monitoringpb.DroppedLabels{Label: map[string]string{"a": "b"}}), &distribution.Distribution_Exemplar{Value: 1}))
+	f("increasing order", exemplars(&distribution.Distribution_Exemplar{Value: 1}, attached(span)))
+	f("an exemplar of NaN", exemplars(&distribution.Distribution_Exemplar{Value: math.NaN()}))
+	f("an exemplar's attachment", exemplars(attached(span, span)))
+	f("an exemplar's attachment", exemplars(attached(timestamppb.New(now))))
+	f("no labels", exemplars(attached(&monitoringpb.DroppedLabels{})))
+	f("an exemplar's span", exemplars(attached(&monitoringpb.SpanContext{SpanName: "projects/p/traces/1/spans/b7ad6b7169203331"})))
 	f("exponential buckets", func(s *ts) { dist(s, &distribution.Distribution{BucketOptions: exponential(1, 2, 0)}) })
 	f("bucketOptions is missing", func(s *ts) { dist(s, &distribution.Distribution{}) })
 	f("a distribution in a series of", func(s *ts) {

@@ -41,6 +41,7 @@ var (
 	place      = regexp.MustCompile(`^(global|[a-z]+-[a-z]+[0-9]+(-[a-z])?)$`)
 	logName    = regexp.MustCompile(`^projects/[a-z0-9.:-]+/logs/[A-Za-z0-9_.%-]{1,511}$`)
 	traceName  = regexp.MustCompile(`^(projects/[a-z0-9.:-]+/traces/[0-9a-fA-F]{32})?$`)
+	spanName   = regexp.MustCompile(`^projects/[a-z0-9.:-]+/traces/[0-9a-fA-F]{32}/spans/[0-9a-fA-F]{16}$`)
 	spanID     = regexp.MustCompile(`^([0-9a-fA-F]{16})?$`)
 )
 
@@ -221,8 +222,47 @@ func checkDistribution(d *distribution.Distribution) error {
 	default:
 		return refusal("Field distributionValue.bucketOptions is missing")
 	}
+	if err := checkExemplars(d.GetExemplars()); err != nil {
+		return err
+	}
 	if buckets > MostBuckets || len(d.GetBucketCounts()) > buckets {
 		return refusal("%d buckets with %d counts: the limit is %d", buckets, len(d.GetBucketCounts()), MostBuckets)
+	}
+	return nil
+}
+
+// checkExemplars checks those of a distribution: in the order of their values,
+// with at most one attachment of each type, which must be one that there is.
+func checkExemplars(list []*distribution.Distribution_Exemplar) error {
+	for i, e := range list {
+		switch v := e.GetValue(); {
+		case math.IsNaN(v) || math.IsInf(v, 0):
+			return refusal("an exemplar of %v", v)
+		case i > 0 && v < list[i-1].GetValue():
+			return refusal("exemplars must be in increasing order of value")
+		case e.GetTimestamp() != nil && e.GetTimestamp().CheckValid() != nil, len(e.ProtoReflect().GetUnknown()) > 0:
+			return refusal("an exemplar %v", e)
+		}
+		seen := map[string]bool{}
+		for _, a := range e.GetAttachments() {
+			m, err := a.UnmarshalNew()
+			if err != nil || seen[a.GetTypeUrl()] || len(m.ProtoReflect().GetUnknown()) > 0 {
+				return refusal("an exemplar's attachment %q: %v", a.GetTypeUrl(), err)
+			}
+			seen[a.GetTypeUrl()] = true
+			switch m := m.(type) {
+			case *monitoringpb.SpanContext:
+				if !spanName.MatchString(m.GetSpanName()) {
+					return refusal("an exemplar's span %q", m.GetSpanName())
+				}
+			case *monitoringpb.DroppedLabels:
+				if len(m.GetLabel()) == 0 {
+					return refusal("no labels were dropped")
+				}
+			default:
+				return refusal("an exemplar's attachment %q", a.GetTypeUrl())
+			}
+		}
 	}
 	return nil
 }

@@ -55,7 +55,16 @@ type Metric struct {
 	Counts     []uint64       `json:",omitempty"` // histogram; exponential: of the positive buckets
 	Scale      int32          `json:",omitempty"` // exponential
 	Offset     int32          `json:",omitempty"`
+	Exemplars  []Exemplar     `json:",omitempty"` // histogram and exponential
 	Attributes map[string]any // those of the group, too, and newrelic.source
+}
+
+// Exemplar is one value of a distribution and its trace, in hexadecimal.
+type Exemplar struct {
+	Value       float64
+	Time        int64          `json:",omitempty"` // ms
+	Trace, Span string         `json:",omitempty"`
+	Attributes  map[string]any `json:",omitempty"`
 }
 
 // Log is one line as a query finds it.

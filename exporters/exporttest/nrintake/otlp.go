@@ -78,18 +78,40 @@ func (in Intake) otlpMetric(m *metricspb.Metric, resource *resourcepb.Resource, 
 	case *metricspb.Metric_Histogram:
 		for _, d := range data.Histogram.DataPoints {
 			p := Metric{Type: "histogram", Count: float64(d.Count), Sum: d.GetSum(), Min: d.Min, Max: d.Max, Bounds: d.ExplicitBounds, Counts: d.BucketCounts}
-			add(p, d.StartTimeUnixNano, d.TimeUnixNano, d.Attributes, histogram(data.Histogram, d))
+			err := errors.Join(histogram(data.Histogram, d), p.exemplify(d.Exemplars))
+			add(p, d.StartTimeUnixNano, d.TimeUnixNano, d.Attributes, err)
 		}
 	case *metricspb.Metric_ExponentialHistogram:
 		for _, d := range data.ExponentialHistogram.DataPoints {
 			p := Metric{Type: "exponential", Count: float64(d.Count), Sum: d.GetSum(), Min: d.Min, Max: d.Max,
 				Scale: d.Scale, Offset: d.Positive.GetOffset(), Counts: d.Positive.GetBucketCounts()}
-			add(p, d.StartTimeUnixNano, d.TimeUnixNano, d.Attributes, exponential(data.ExponentialHistogram, d))
+			err := errors.Join(exponential(data.ExponentialHistogram, d), p.exemplify(d.Exemplars))
+			add(p, d.StartTimeUnixNano, d.TimeUnixNano, d.Attributes, err)
 		}
 	default:
 		bad = append(bad, fmt.Errorf("metric %q: %T", m.Name, m.Data))
 	}
 	return good, bad
+}
+
+// exemplify gives a point its exemplars.
+func (p *Metric) exemplify(list []*metricspb.Exemplar) error {
+	var errs []error
+	for _, e := range list {
+		x := Exemplar{Value: e.GetAsDouble(), Time: int64(e.TimeUnixNano / 1e6), Trace: hex.EncodeToString(e.TraceId), Span: hex.EncodeToString(e.SpanId)}
+		var err error
+		if len(e.FilteredAttributes) > 0 {
+			x.Attributes, err = flatten(nil, e.FilteredAttributes)
+		}
+		if _, is := e.Value.(*metricspb.Exemplar_AsDouble); !is || math.IsNaN(x.Value) || math.IsInf(x.Value, 0) {
+			err = errors.Join(err, fmt.Errorf("an exemplar of %v", e.Value))
+		}
+		if len(e.TraceId)%16 != 0 || len(e.SpanId)%8 != 0 || len(e.TraceId) > 16 || len(e.SpanId) > 8 {
+			err = errors.Join(err, fmt.Errorf("an exemplar of trace %s, span %s", x.Trace, x.Span))
+		}
+		p.Exemplars, errs = append(p.Exemplars, x), append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 func number(d *metricspb.NumberDataPoint) error {

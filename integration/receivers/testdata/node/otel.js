@@ -45,7 +45,7 @@ const route = { route: '/buy' };
     load.record(0.75, route);
     await meters.forceFlush();
     await loggers.forceFlush();
-    await new Promise((done) => setTimeout(done, 1100)); // the agent takes one reading of a total a second
+    await new Promise((done) => setTimeout(done, 5100)); // Google takes a point every five seconds, the agent a reading of a total every second
   }
   await meters.shutdown();
   await loggers.shutdown();

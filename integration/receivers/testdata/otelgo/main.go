@@ -86,7 +86,7 @@ func run(ctx context.Context, transport, to, temporality, service string) error 
 		if err := loggers.ForceFlush(ctx); err != nil {
 			return err
 		}
-		time.Sleep(1100 * time.Millisecond) // the agent takes one reading of a total a second
+		time.Sleep(5100 * time.Millisecond) // Google takes a point every five seconds, the agent a reading of a total every second
 	}
 	return errors.Join(meters.Shutdown(ctx), loggers.Shutdown(ctx))
 }
