@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -212,10 +213,29 @@ func (a *agent) until(t *testing.T, what, containers string, enough func(found) 
 	return maps.Clone(f)
 }
 
-// store returns a way to ask the embedded store of the agent's pod.
-func (a *agent) store(t *testing.T, c *Cluster) func(query string) (string, error) {
+// podImage is the image of the agent in pods.
+const podImage = "registry.local/causeway:test"
+
+// toNode puts the agent's image on the node, and has what its pods keep there
+// go with the cluster: another's would be taken for its own.
+func (a *agent) toNode(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), c.bin.Path("kubectl"), "--kubeconfig="+c.Kubeconfig, "-n", "causeway", "port-forward", "daemonset/causeway", ":8086")
+	if err := a.c.Import(t.Context(), Image{Name: podImage, Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(nodeData); errors.Is(err, os.ErrNotExist) {
+		a.c.undo = append(a.c.undo, func() { os.RemoveAll(nodeData) })
+	}
+}
+
+// database asks an embedded store.
+type database func(query string) (string, error)
+
+// store returns the embedded store of an agent's pod, such as daemonset/causeway.
+func (a *agent) store(t *testing.T, of string) database {
+	t.Helper()
+	c := a.c
+	cmd := exec.CommandContext(t.Context(), c.bin.Path("kubectl"), "--kubeconfig="+c.Kubeconfig, "-n", "causeway", "port-forward", of, ":8086")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -246,6 +266,23 @@ func (a *agent) store(t *testing.T, c *Cluster) func(query string) (string, erro
 		}
 		return string(text), err
 	}
+}
+
+// has waits until the answer to query has all that is wanted, and returns it.
+func (ask database) has(t *testing.T, c *Cluster, what, query string, wants ...string) (answer string) {
+	t.Helper()
+	until(t, c, what, func() (err error) {
+		if answer, err = ask(query); err != nil {
+			return err
+		}
+		for _, want := range wants {
+			if !strings.Contains(answer, want) {
+				return fmt.Errorf("no %s in %.2000s", want, answer)
+			}
+		}
+		return nil
+	})
+	return answer
 }
 
 // found is what the agent collected, by series.

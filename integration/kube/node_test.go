@@ -3,10 +3,8 @@
 package kube
 
 import (
-	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -186,31 +184,15 @@ func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
 // agentInPod installs the agent as `causeway kubernetes manifest` prints it, and looks into its embedded
 // store for what it has gathered of all layers.
 func agentInPod(t *testing.T, c *Cluster, a *agent) {
-	img := Image{Name: "registry.local/causeway:test", Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}
-	if err := c.Import(t.Context(), img); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(nodeData); errors.Is(err, os.ErrNotExist) {
-		c.undo = append(c.undo, func() { os.RemoveAll(nodeData) }) // what another cluster left would be taken for this one's
-	}
-	apply(t, c, a.manifest(t, podConfig, "--image=registry.local/causeway:test", "--host-root=false")) // / is no shared mount on every machine of a developer
+	a.toNode(t)
+	apply(t, c, a.manifest(t, podConfig, "--image="+podImage))
 	wants(t, c, "1", "-n", "causeway", "get", "daemonset", "causeway", "-o", "jsonpath={.status.numberReady}")
-	store := a.store(t, c)
+	store := a.store(t, "daemonset/causeway")
 	has := func(what, query string, wants ...string) {
 		t.Helper()
-		until(t, c, what, func() error {
-			answer, err := store(query)
-			if err != nil {
-				return err
-			}
-			for _, want := range wants {
-				if !strings.Contains(answer, want) {
-					return fmt.Errorf("no %s in %.2000s", want, answer)
-				}
-			}
-			return nil
-		})
+		store.has(t, c, what, query, wants...)
 	}
+	t.Run("it sees the host", func(t *testing.T) { hostIsSeen(t, c, store) })
 	const web = `namespace = 'demo' AND workload_kind = 'Deployment' AND workload_name = 'web'`
 	has("layer 1", `SELECT last(usage_idle) FROM cpu WHERE host = 'node-1' AND cluster = 'test'`, `"last"`)
 	has("layer 2, containers",
