@@ -158,16 +158,6 @@ destinations: {console: {type: stdout, format: text}}
 	return file
 }
 
-// complaints returns what the agent says about collecting once.
-func (a *agent) complaints(t *testing.T, containers string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), a.bin, "once", "-c", a.config(t, containers), "--source", "containers")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	_ = cmd.Run() // its exit says what stderr says
-	return said.String()
-}
-
 // until runs the agent until what it has found is enough, and returns that.
 func (a *agent) until(t *testing.T, what, containers string, enough func(found) error) found {
 	t.Helper()

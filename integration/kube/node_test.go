@@ -64,7 +64,7 @@ func TestNode(t *testing.T) {
 	wants(t, c, `"exitCode":3`, "-n", "demo", "get", "pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState}")
 	t.Run("the kubelet tells all there is", func(t *testing.T) { kubeletTellsAll(t, c, a) })
 	t.Run("kubelet and cAdvisor say the same", func(t *testing.T) { sameFromBoth(t, c, a) })
-	t.Run("each rule is needed", func(t *testing.T) { eachRuleIsNeeded(t, c, a) })
+	t.Run("each right is needed and enough", func(t *testing.T) { eachKubeletRightIsNeeded(t, c, a) })
 	t.Run("vendors get all of it", func(t *testing.T) { vendorsGetAll(t, c, a) })
 	t.Run("in a pod", func(t *testing.T) { agentInPod(t, c, a) })
 }
@@ -149,36 +149,6 @@ func sameFromBoth(t *testing.T, c *Cluster, a *agent) {
 		}
 	}
 	t.Logf("%d series from both", len(fromKubelet))
-}
-
-// eachRuleIsNeeded takes away one rule after the other: the error names it, and
-// what the others give is still there.
-func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
-	rules := []string{"nodes/metrics", "nodes/stats", "nodes/pods"}
-	gives := map[string]string{
-		"nodes/metrics": "container.cpu.throttling.throttled_time", "nodes/stats": "k8s.pod.filesystem.usage", "nodes/pods": "k8s.container.restart.count",
-	}
-	for i, missing := range rules {
-		rest := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return r == missing })
-		conf := a.containers("kubelet", account(t, c, fmt.Sprint("without-", i), rest...))
-		said := a.complaints(t, conf)
-		for _, r := range rules {
-			if named := strings.Contains(said, "["+r+"]"); named != (r == missing) {
-				t.Errorf("without %s: %s", missing, said)
-			}
-		}
-		all := a.until(t, "what is left without "+missing, conf, func(f found) error {
-			for r, name := range gives {
-				if _, err := f.has(name); err != nil && r != missing {
-					return err
-				}
-			}
-			return nil
-		})
-		if _, err := all.has(gives[missing]); err == nil {
-			t.Errorf("without %s: there is %s", missing, gives[missing])
-		}
-	}
 }
 
 // agentInPod installs the agent as `causeway kubernetes manifest` prints it, and looks into its embedded
