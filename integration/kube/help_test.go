@@ -161,6 +161,23 @@ destinations: {console: {type: stdout, format: text}}
 // until runs the agent until what it has found is enough, and returns that.
 func (a *agent) until(t *testing.T, what, containers string, enough func(found) error) found {
 	t.Helper()
+	r := a.run(t, containers)
+	defer r.stop()
+	until(t, a.c, what, func() error { return enough(r.found()) })
+	return r.found()
+}
+
+// running is an agent that collects.
+type running struct {
+	stop func() // called at the end of the test if not before
+
+	mu sync.Mutex // guards f
+	f  found
+}
+
+// run starts the agent.
+func (a *agent) run(t *testing.T, containers string) *running {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), a.bin, "run", "-c", a.config(t, containers))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -171,36 +188,36 @@ func (a *agent) until(t *testing.T, what, containers string, enough func(found) 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex // guards f while the agent runs
-	f := found{}
+	r := &running{f: found{}}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			b, err := signal.Parse(signal.Metric, lines.Text()+"\n")
-			mu.Lock()
-			if err == nil && len(b.Samples) == 1 {
-				f[b.Samples[0].Series.Desc()] = b.Samples[0].Value
+			if b, err := signal.Parse(signal.Metric, lines.Text()+"\n"); err == nil && len(b.Samples) == 1 {
+				r.mu.Lock()
+				d := b.Samples[0].Series.Desc()
+				r.f[d] = append(r.f[d], reading{b.Samples[0].Time, b.Samples[0].Value})
+				r.mu.Unlock()
 			}
-			mu.Unlock()
 		}
 	}()
-	defer func() {
+	r.stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(os.Interrupt)
 		<-read
 		cmd.Wait()
 		if t.Failed() {
 			t.Logf("the agent says:\n%s", &said)
 		}
-	}()
-	until(t, a.c, what, func() error {
-		mu.Lock()
-		defer mu.Unlock()
-		return enough(f)
 	})
-	mu.Lock()
-	defer mu.Unlock()
-	return maps.Clone(f)
+	t.Cleanup(r.stop)
+	return r
+}
+
+// found returns what it has found until now.
+func (r *running) found() found {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.f)
 }
 
 // podImage is the image of the agent in pods.
@@ -275,19 +292,25 @@ func (ask database) has(t *testing.T, c *Cluster, what, query string, wants ...s
 	return answer
 }
 
-// found is what the agent collected, by series.
-type found map[signal.Desc]float64
+// found is what the agent collected, by series, in order.
+type found map[signal.Desc][]reading
+
+// reading is one sample's time, in Unix milliseconds, and value.
+type reading struct {
+	at int64
+	v  float64
+}
 
 // has complains unless there is a series of that name with all these labels
-// (key, value, …), and returns its value otherwise.
+// (key, value, …), and returns its last value otherwise.
 func (f found) has(name string, labels ...string) (float64, error) {
-	for d, v := range f {
+	for d, all := range f {
 		ok := d.Name == name
 		for i := 0; i < len(labels); i += 2 {
 			ok = ok && signal.Lookup(d.Labels, labels[i]) == labels[i+1]
 		}
 		if ok {
-			return v, nil
+			return all[len(all)-1].v, nil
 		}
 	}
 	return 0, fmt.Errorf("no %s with %q", name, labels)
@@ -295,15 +318,15 @@ func (f found) has(name string, labels ...string) (float64, error) {
 
 // of returns the series in the namespace demo whose metric begins with prefix and
 // whose pod's name begins with pod, as they are written.
-func (f found) of(prefix, pod string) map[string]float64 {
-	m := map[string]float64{}
-	for d, v := range f {
+func (f found) of(prefix, pod string) map[string][]reading {
+	m := map[string][]reading{}
+	for d, all := range f {
 		if strings.HasPrefix(d.Name, prefix) && strings.HasPrefix(signal.Lookup(d.Labels, signal.LabelPod), pod) &&
 			signal.Lookup(d.Labels, signal.LabelNamespace) == "demo" {
 			b := &signal.Batch{Kind: signal.Metric}
 			b.Add(signal.Sample{Series: signal.Intern(d)})
 			text, _, _ := strings.Cut(signal.Format(b), "} ")
-			m[text+"} "+d.Type.String()+" "+d.Unit] = v
+			m[text+"} "+d.Type.String()+" "+d.Unit] = all
 		}
 	}
 	return m

@@ -3,10 +3,6 @@
 package kube
 
 import (
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"testing"
 )
 
@@ -103,52 +99,6 @@ func kubeletTellsAll(t *testing.T, c *Cluster, a *agent) {
 	if _, err := all.has("k8s.pod.network.io", "k8s.pod.name", "host"); err == nil {
 		t.Error("the node's network is reported as that of a pod on it")
 	}
-}
-
-// Both providers give the same series of the same containers; what does not
-// change has the same values.
-func sameFromBoth(t *testing.T, c *Cluster, a *agent) {
-	token := account(t, c, "same", "nodes/metrics", "nodes/stats", "nodes/pods")
-	said := map[string]map[string]float64{}
-	for _, provider := range []string{"kubelet", "cadvisor"} {
-		of := func(f found) map[string]float64 {
-			m := f.of("container.", "web-")
-			// The kubelet asks the runtime for these.
-			maps.DeleteFunc(m, func(series string, _ float64) bool { return strings.HasPrefix(series, "container.filesystem.") })
-			return m
-		}
-		said[provider] = of(a.until(t, provider, a.containers(provider, token), func(f found) error {
-			n := 0
-			for series := range of(f) {
-				if strings.HasPrefix(series, "container.cpu.usage{") { // of the second reading
-					n++
-				}
-			}
-			if n != 2 {
-				return fmt.Errorf("%d containers have been read twice, want 2", n)
-			}
-			return nil
-		}))
-	}
-	fromKubelet, fromCAdvisor := said["kubelet"], said["cadvisor"]
-	for _, series := range slices.Sorted(maps.Keys(fromCAdvisor)) {
-		v, ok := fromKubelet[series]
-		if !ok {
-			t.Errorf("only cAdvisor: %s", series)
-			continue
-		}
-		for _, fixed := range []string{"container.cpu.limit", "container.cpu.quota", "container.cpu.period", "container.cpu.shares", "container.memory.limit"} {
-			if strings.HasPrefix(series, fixed) && v != fromCAdvisor[series] {
-				t.Errorf("%s: %v, and cAdvisor says %v", series, v, fromCAdvisor[series])
-			}
-		}
-	}
-	for _, series := range slices.Sorted(maps.Keys(fromKubelet)) {
-		if _, ok := fromCAdvisor[series]; !ok {
-			t.Errorf("only the kubelet: %s", series)
-		}
-	}
-	t.Logf("%d series from both", len(fromKubelet))
 }
 
 // agentInPod installs the agent as `causeway kubernetes manifest` prints it, and looks into its embedded
