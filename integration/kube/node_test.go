@@ -137,7 +137,7 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	kubectl("scale", "deployment", "web", "--replicas=3")
 	has("a Deployment that scales", `SELECT last(replicas_available) FROM kubernetes_deployment WHERE deployment_name = 'web'`, `,3]`)
 	kubectl("set", "env", "deployment/web", "ROLLED=yes")
-	has("a Deployment that rolls", `SELECT title, text FROM events WHERE reason = 'ScalingReplicaSet'`, "Scaled down replica set")
+	has("a Deployment that rolls", `SELECT title, text FROM events WHERE reason = 'ScalingReplicaSet'`, "Scaled down replica set web-") // the vendors have seen others
 	kubectl("delete", "pod", "host", "--wait=false")
 	has("a pod that is deleted", `SELECT title FROM events WHERE pod_name = 'host' AND reason = 'Killing'`, "Killing")
 	has("and what it said before it ended", `SELECT last(message) FROM syslog WHERE pod_name = 'host'`, "line")
