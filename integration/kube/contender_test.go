@@ -37,9 +37,10 @@ type contender struct {
 	read chan struct{}
 	said *bytes.Buffer
 
-	mu    sync.Mutex     // guards sent, state
-	sent  map[string]int // numbered events
-	state map[int64]int  // state of the namespace default, by Unix milliseconds
+	mu    sync.Mutex      // guards sent, state, names
+	sent  map[string]int  // numbered events
+	state map[int64]int   // state of the namespace default, by Unix milliseconds
+	names map[string]bool // of metrics
 }
 
 // newContender writes the configuration of an agent with the given keys of the
@@ -54,7 +55,7 @@ func newContender(t *testing.T, a *agent, name, agentKeys, kubernetes string) *c
 	dir := t.TempDir()
 	p := &contender{
 		t: t, name: name, bin: a.bin, file: filepath.Join(dir, "agent.yaml"), address: fmt.Sprintf("127.0.0.1:%d", ports[0]),
-		sent: map[string]int{}, state: map[int64]int{},
+		sent: map[string]int{}, state: map[int64]int{}, names: map[string]bool{},
 	}
 	text := fmt.Sprintf(`version: 1
 active: [console]
@@ -102,6 +103,9 @@ func (p *contender) note(line string) {
 	if m := numbered.FindStringSubmatch(line); m != nil {
 		p.sent[m[1]]++
 	}
+	if name, _, ok := strings.Cut(line, "{"); ok {
+		p.names[name] = true
+	}
 	if strings.HasPrefix(line, "kube_namespace_created{") && strings.Contains(line, `"default"`) {
 		if b, err := signal.Parse(signal.Metric, line+"\n"); err == nil && len(b.Samples) == 1 {
 			p.state[b.Samples[0].Time]++
@@ -130,6 +134,13 @@ func (p *contender) count(event int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sent[fmt.Sprint(event)]
+}
+
+// has tells whether a metric of that name was ever sent.
+func (p *contender) has(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.names[name]
 }
 
 // intervals returns those whose state it sent, in order.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -157,18 +158,25 @@ destinations: {console: {type: stdout, format: text}}
 	return file
 }
 
-// complaints returns what the agent says about collecting once.
-func (a *agent) complaints(t *testing.T, containers string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), a.bin, "once", "-c", a.config(t, containers), "--source", "containers")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	_ = cmd.Run() // its exit says what stderr says
-	return said.String()
-}
-
 // until runs the agent until what it has found is enough, and returns that.
 func (a *agent) until(t *testing.T, what, containers string, enough func(found) error) found {
+	t.Helper()
+	r := a.run(t, containers)
+	defer r.stop()
+	until(t, a.c, what, func() error { return enough(r.found()) })
+	return r.found()
+}
+
+// running is an agent that collects.
+type running struct {
+	stop func() // called at the end of the test if not before
+
+	mu sync.Mutex // guards f
+	f  found
+}
+
+// run starts the agent.
+func (a *agent) run(t *testing.T, containers string) *running {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), a.bin, "run", "-c", a.config(t, containers))
 	out, err := cmd.StdoutPipe()
@@ -180,42 +188,61 @@ func (a *agent) until(t *testing.T, what, containers string, enough func(found) 
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex // guards f while the agent runs
-	f := found{}
+	r := &running{f: found{}}
 	read := make(chan struct{})
 	go func() {
 		defer close(read)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			b, err := signal.Parse(signal.Metric, lines.Text()+"\n")
-			mu.Lock()
-			if err == nil && len(b.Samples) == 1 {
-				f[b.Samples[0].Series.Desc()] = b.Samples[0].Value
+			if b, err := signal.Parse(signal.Metric, lines.Text()+"\n"); err == nil && len(b.Samples) == 1 {
+				r.mu.Lock()
+				d := b.Samples[0].Series.Desc()
+				r.f[d] = append(r.f[d], reading{b.Samples[0].Time, b.Samples[0].Value})
+				r.mu.Unlock()
 			}
-			mu.Unlock()
 		}
 	}()
-	defer func() {
+	r.stop = sync.OnceFunc(func() {
 		cmd.Process.Signal(os.Interrupt)
 		<-read
 		cmd.Wait()
 		if t.Failed() {
 			t.Logf("the agent says:\n%s", &said)
 		}
-	}()
-	until(t, a.c, what, func() error {
-		mu.Lock()
-		defer mu.Unlock()
-		return enough(f)
 	})
-	mu.Lock()
-	defer mu.Unlock()
-	return maps.Clone(f)
+	t.Cleanup(r.stop)
+	return r
 }
 
-// store returns a way to ask the embedded store of the agent's pod.
-func (a *agent) store(t *testing.T, c *Cluster) func(query string) (string, error) {
+// found returns what it has found until now.
+func (r *running) found() found {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.f)
+}
+
+// podImage is the image of the agent in pods.
+const podImage = "registry.local/causeway:test"
+
+// toNode puts the agent's image on the node, and has what its pods keep there
+// go with the cluster: another's would be taken for its own.
+func (a *agent) toNode(t *testing.T) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), c.bin.Path("kubectl"), "--kubeconfig="+c.Kubeconfig, "-n", "causeway", "port-forward", "daemonset/causeway", ":8086")
+	if err := a.c.Import(t.Context(), Image{Name: podImage, Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(nodeData); errors.Is(err, os.ErrNotExist) {
+		a.c.undo = append(a.c.undo, func() { os.RemoveAll(nodeData) })
+	}
+}
+
+// database asks an embedded store.
+type database func(query string) (string, error)
+
+// store returns the embedded store of an agent's pod, such as daemonset/causeway.
+func (a *agent) store(t *testing.T, of string) database {
+	t.Helper()
+	c := a.c
+	cmd := exec.CommandContext(t.Context(), c.bin.Path("kubectl"), "--kubeconfig="+c.Kubeconfig, "-n", "causeway", "port-forward", of, ":8086")
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -248,19 +275,42 @@ func (a *agent) store(t *testing.T, c *Cluster) func(query string) (string, erro
 	}
 }
 
-// found is what the agent collected, by series.
-type found map[signal.Desc]float64
+// has waits until the answer to query has all that is wanted, and returns it.
+func (ask database) has(t *testing.T, c *Cluster, what, query string, wants ...string) (answer string) {
+	t.Helper()
+	until(t, c, what, func() (err error) {
+		if answer, err = ask(query); err != nil {
+			return err
+		}
+		for _, want := range wants {
+			if !strings.Contains(answer, want) {
+				return fmt.Errorf("no %s in %.2000s", want, answer)
+			}
+		}
+		return nil
+	})
+	return answer
+}
+
+// found is what the agent collected, by series, in order.
+type found map[signal.Desc][]reading
+
+// reading is one sample's time, in Unix milliseconds, and value.
+type reading struct {
+	at int64
+	v  float64
+}
 
 // has complains unless there is a series of that name with all these labels
-// (key, value, …), and returns its value otherwise.
+// (key, value, …), and returns its last value otherwise.
 func (f found) has(name string, labels ...string) (float64, error) {
-	for d, v := range f {
+	for d, all := range f {
 		ok := d.Name == name
 		for i := 0; i < len(labels); i += 2 {
 			ok = ok && signal.Lookup(d.Labels, labels[i]) == labels[i+1]
 		}
 		if ok {
-			return v, nil
+			return all[len(all)-1].v, nil
 		}
 	}
 	return 0, fmt.Errorf("no %s with %q", name, labels)
@@ -268,15 +318,15 @@ func (f found) has(name string, labels ...string) (float64, error) {
 
 // of returns the series in the namespace demo whose metric begins with prefix and
 // whose pod's name begins with pod, as they are written.
-func (f found) of(prefix, pod string) map[string]float64 {
-	m := map[string]float64{}
-	for d, v := range f {
+func (f found) of(prefix, pod string) map[string][]reading {
+	m := map[string][]reading{}
+	for d, all := range f {
 		if strings.HasPrefix(d.Name, prefix) && strings.HasPrefix(signal.Lookup(d.Labels, signal.LabelPod), pod) &&
 			signal.Lookup(d.Labels, signal.LabelNamespace) == "demo" {
 			b := &signal.Batch{Kind: signal.Metric}
 			b.Add(signal.Sample{Series: signal.Intern(d)})
 			text, _, _ := strings.Cut(signal.Format(b), "} ")
-			m[text+"} "+d.Type.String()+" "+d.Unit] = v
+			m[text+"} "+d.Type.String()+" "+d.Unit] = all
 		}
 	}
 	return m

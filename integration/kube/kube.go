@@ -57,6 +57,7 @@ type Cluster struct {
 	apiPort  int
 	etcdPort int
 	undo     []func() // what a node changed on the machine, in order
+	mounts   *mounts  // the node's; nil without one
 
 	mu    sync.Mutex // guards procs
 	procs []*process
@@ -257,6 +258,11 @@ type process struct {
 
 // start runs a program of the cluster's; its output goes into logs.
 func (c *Cluster) start(name, program string, args ...string) error {
+	return c.startIn(func(f func() error) error { return f() }, name, program, args...)
+}
+
+// startIn is start where within calls what it is given, such as mounts.do.
+func (c *Cluster) startIn(within func(func() error) error, name, program string, args ...string) error {
 	log, err := os.Create(filepath.Join(c.Dir, "logs", name+".log"))
 	if err != nil {
 		return err
@@ -266,7 +272,7 @@ func (c *Cluster) start(name, program string, args ...string) error {
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Dir = c.Dir
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // an interrupt at the terminal is ours to pass on, in order
-	if err := p.cmd.Start(); err != nil {
+	if err := within(p.cmd.Start); err != nil {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	go func() {

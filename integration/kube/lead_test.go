@@ -33,18 +33,55 @@ source: {component: test}
 	apply(t, c, b.String())
 }
 
-// election is a cluster and its two contenders.
+// election is a cluster, a lease in the namespace default, and its two contenders.
 type election struct {
 	*testing.T
 	c        *Cluster
+	lease    string
 	one, two *contender
+}
+
+// elect starts two agents of a role, of which the first leads.
+func elect(t *testing.T, c *Cluster, a *agent, role string) election {
+	t.Helper()
+	e := election{T: t, c: c, lease: "causeway-" + role}
+	agent := func(name string) *contender {
+		return newContender(t, a, name, fmt.Sprintf("node: %s, role: %s", name, role),
+			fmt.Sprintf("kubeconfig: %q, lease_namespace: default, lease_name: %s", c.Kubeconfig, e.lease))
+	}
+	e.one, e.two = agent("one"), agent("two")
+	e.one.start()
+	e.leads(e.one)
+	e.two.start()
+	t.Cleanup(func() {
+		e.end()
+		if t.Failed() {
+			t.Logf("one:\n%s\ntwo:\n%s", e.one.said, e.two.said)
+		}
+	})
+	return e
+}
+
+// end kills both.
+func (e election) end() {
+	e.one.kill()
+	e.two.kill()
+}
+
+// sub runs f as a subtest.
+func (e election) sub(name string, f func(election)) {
+	e.Run(name, func(t *testing.T) {
+		e := e
+		e.T = t
+		f(e)
+	})
 }
 
 // leads waits until p has the lease.
 func (e election) leads(p *contender) {
 	e.Helper()
 	until(e.T, e.c, p.name+" to lead", func() error {
-		out, err := e.c.Kubectl(e.Context(), "", "-n", "default", "get", "lease", "causeway", "-o", "jsonpath={.spec.holderIdentity}")
+		out, err := e.c.Kubectl(e.Context(), "", "-n", "default", "get", "lease", e.lease, "-o", "jsonpath={.spec.holderIdentity}")
 		if err == nil && out != p.name && !strings.HasPrefix(out, p.name+"_") {
 			err = fmt.Errorf("%q leads", out)
 		}
@@ -106,47 +143,34 @@ func (e election) judge(from int64, most int) {
 }
 
 // TestLead lets two agents lead in turn, and accounts for each interval of the
-// state and each event.
+// state and each event: two of a Deployment, and then two of a DaemonSet alone,
+// which read their own node's pods beside that.
 func TestLead(t *testing.T) {
 	c := start(t, Options{})
 	a := newAgent(t, c)
-	conf := fmt.Sprintf("kubeconfig: %q, lease_namespace: default", c.Kubeconfig)
-	e := election{t, c, newContender(t, a, "one", "node: one, role: cluster", conf), newContender(t, a, "two", "node: two, role: cluster", conf)}
-	e.one.start()
-	e.leads(e.one)
-	e.two.start()
-	t.Cleanup(func() {
-		e.one.kill()
-		e.two.kill()
-		if t.Failed() {
-			t.Logf("one:\n%s\ntwo:\n%s", e.one.said, e.two.said)
-		}
-	})
-	sub := func(name string, f func(e election)) {
-		t.Run(name, func(t *testing.T) {
-			e := e
-			e.T = t
-			f(e)
-		})
-	}
-	sub("a killed leader costs no event and no interval", killed)
-	sub("who steps down in order leaves nothing twice", steppedDown)
-	sub("leaders that die at once cost no interval", diedAtOnce)
-	sub("a compacted etcd costs no event and doubles no new one", compacted)
+	e := elect(t, c, a, "cluster")
+	e.sub("a killed leader costs no event and no interval", func(e election) { killed(e, 0) })
+	e.sub("who steps down in order leaves nothing twice", steppedDown)
+	e.sub("leaders that die at once cost no interval", diedAtOnce)
+	e.sub("a compacted etcd costs no event and doubles no new one", compacted)
+	e.end()
+
+	e = elect(t, c, a, "auto")
+	e.sub("nor does one killed among the agents of nodes", func(e election) { killed(e, 300) })
 }
 
-// killed kills the leader while events go on. What it had spooled and not sent
-// comes when it is back.
-func killed(e election) {
-	happen(e.T, e.c, 0, 40)
-	e.come(0, 40)
+// killed kills the leader while events go on, 120 of them. What it had spooled
+// and not sent comes when it is back.
+func killed(e election, first int) {
+	happen(e.T, e.c, first, first+40)
+	e.come(first, first+40)
 	last := e.reports(e.one, e.reports(e.one, 0)) // how far it has come is on the lease by then
-	happen(e.T, e.c, 40, 80)
+	happen(e.T, e.c, first+40, first+80)
 	e.one.kill()
-	happen(e.T, e.c, 80, 120)
+	happen(e.T, e.c, first+80, first+120)
 	e.leads(e.two)
 	e.one.start()
-	doubled := e.come(0, 120)
+	doubled := e.come(first, first+120)
 	e.reports(e.two, last+int64(5*every/time.Millisecond))
 	e.Logf("120 events, %d of them twice, under one ID", doubled)
 	e.judge(0, 1)
@@ -224,7 +248,7 @@ func compacted(e election) {
 // API server for an older one, to be sure.
 func (e election) compact() {
 	e.Helper()
-	place, err := e.c.Kubectl(e.Context(), "", "-n", "default", "get", "lease", "causeway", "-o", `jsonpath={.metadata.annotations.causeway\.dev/events}`)
+	place, err := e.c.Kubectl(e.Context(), "", "-n", "default", "get", "lease", e.lease, "-o", `jsonpath={.metadata.annotations.causeway\.dev/events}`)
 	if err != nil {
 		e.Fatal(err)
 	}

@@ -29,6 +29,10 @@ func (c *Cluster) node(ctx context.Context) error {
 	if err := c.network(ctx); err != nil {
 		return err
 	}
+	var err error
+	if c.mounts, err = newMounts(); err != nil {
+		return err
+	}
 	if err := c.containerd(ctx); err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 `, dir, containerdAt, PauseImage, cniPlugins, cni), 0o644); err != nil {
 		return err
 	}
-	if err := c.start("containerd", "containerd", "--config", file); err != nil {
+	if err := c.startIn(c.mounts.do, "containerd", "containerd", "--config", file); err != nil {
 		return err
 	}
 	return c.Until(ctx, "containerd", func() error {
@@ -194,7 +198,7 @@ nodeStatusUpdateFrequency: 5s
 `, nodeIP, pki, containerdAt, min(files.Max, 1<<20), c.Dir, podLogs), 0o644); err != nil {
 		return err
 	}
-	return c.start("kubelet", c.bin.Path("kubelet"), "--config="+file, "--kubeconfig="+filepath.Join(c.Dir, "etc", "kubelet.conf"),
+	return c.startIn(c.mounts.do, "kubelet", c.bin.Path("kubelet"), "--config="+file, "--kubeconfig="+filepath.Join(c.Dir, "etc", "kubelet.conf"),
 		"--root-dir="+filepath.Join(c.Dir, "kubelet"), "--cert-dir="+filepath.Join(c.Dir, "kubelet", "pki"), "--hostname-override="+nodeName, "--node-ip="+nodeIP)
 }
 
@@ -246,7 +250,9 @@ func (c *Cluster) stopNode(ctx context.Context) error {
 	}
 	c.stopNamed("kube-proxy")
 	c.stopNamed("containerd")
-	c.unmount()
+	if c.mounts != nil {
+		c.mounts.close()
+	}
 	os.Remove(containerdAt)
 	os.Remove(containerdAt + ".ttrpc")
 	for _, h := range []string{"/sys/fs/cgroup/kubepods", "/sys/fs/cgroup/*/kubepods"} {
@@ -262,21 +268,6 @@ func (c *Cluster) stopNode(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// unmount undoes what is mounted in the cluster's folder, the innermost first.
-func (c *Cluster) unmount() {
-	text, _ := os.ReadFile("/proc/self/mountinfo")
-	var mounted []string
-	for line := range strings.Lines(string(text)) {
-		if f := strings.Fields(line); len(f) > 4 && strings.HasPrefix(f[4], c.Dir+"/") {
-			mounted = append(mounted, f[4])
-		}
-	}
-	slices.Sort(mounted)
-	for _, m := range slices.Backward(mounted) {
-		syscall.Unmount(m, syscall.MNT_DETACH)
-	}
 }
 
 // removeCgroups removes a cgroup and those below it: rmdir from the bottom up.

@@ -3,12 +3,6 @@
 package kube
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 )
 
@@ -66,7 +60,7 @@ func TestNode(t *testing.T) {
 	wants(t, c, `"exitCode":3`, "-n", "demo", "get", "pod", "crash", "-o", "jsonpath={.status.containerStatuses[0].lastState}")
 	t.Run("the kubelet tells all there is", func(t *testing.T) { kubeletTellsAll(t, c, a) })
 	t.Run("kubelet and cAdvisor say the same", func(t *testing.T) { sameFromBoth(t, c, a) })
-	t.Run("each rule is needed", func(t *testing.T) { eachRuleIsNeeded(t, c, a) })
+	t.Run("each right is needed and enough", func(t *testing.T) { eachKubeletRightIsNeeded(t, c, a) })
 	t.Run("vendors get all of it", func(t *testing.T) { vendorsGetAll(t, c, a) })
 	t.Run("in a pod", func(t *testing.T) { agentInPod(t, c, a) })
 }
@@ -107,110 +101,18 @@ func kubeletTellsAll(t *testing.T, c *Cluster, a *agent) {
 	}
 }
 
-// Both providers give the same series of the same containers; what does not
-// change has the same values.
-func sameFromBoth(t *testing.T, c *Cluster, a *agent) {
-	token := account(t, c, "same", "nodes/metrics", "nodes/stats", "nodes/pods")
-	said := map[string]map[string]float64{}
-	for _, provider := range []string{"kubelet", "cadvisor"} {
-		of := func(f found) map[string]float64 {
-			m := f.of("container.", "web-")
-			// The kubelet asks the runtime for these.
-			maps.DeleteFunc(m, func(series string, _ float64) bool { return strings.HasPrefix(series, "container.filesystem.") })
-			return m
-		}
-		said[provider] = of(a.until(t, provider, a.containers(provider, token), func(f found) error {
-			n := 0
-			for series := range of(f) {
-				if strings.HasPrefix(series, "container.cpu.usage{") { // of the second reading
-					n++
-				}
-			}
-			if n != 2 {
-				return fmt.Errorf("%d containers have been read twice, want 2", n)
-			}
-			return nil
-		}))
-	}
-	fromKubelet, fromCAdvisor := said["kubelet"], said["cadvisor"]
-	for _, series := range slices.Sorted(maps.Keys(fromCAdvisor)) {
-		v, ok := fromKubelet[series]
-		if !ok {
-			t.Errorf("only cAdvisor: %s", series)
-			continue
-		}
-		for _, fixed := range []string{"container.cpu.limit", "container.cpu.quota", "container.cpu.period", "container.cpu.shares", "container.memory.limit"} {
-			if strings.HasPrefix(series, fixed) && v != fromCAdvisor[series] {
-				t.Errorf("%s: %v, and cAdvisor says %v", series, v, fromCAdvisor[series])
-			}
-		}
-	}
-	for _, series := range slices.Sorted(maps.Keys(fromKubelet)) {
-		if _, ok := fromCAdvisor[series]; !ok {
-			t.Errorf("only the kubelet: %s", series)
-		}
-	}
-	t.Logf("%d series from both", len(fromKubelet))
-}
-
-// eachRuleIsNeeded takes away one rule after the other: the error names it, and
-// what the others give is still there.
-func eachRuleIsNeeded(t *testing.T, c *Cluster, a *agent) {
-	rules := []string{"nodes/metrics", "nodes/stats", "nodes/pods"}
-	gives := map[string]string{
-		"nodes/metrics": "container.cpu.throttling.throttled_time", "nodes/stats": "k8s.pod.filesystem.usage", "nodes/pods": "k8s.container.restart.count",
-	}
-	for i, missing := range rules {
-		rest := slices.DeleteFunc(slices.Clone(rules), func(r string) bool { return r == missing })
-		conf := a.containers("kubelet", account(t, c, fmt.Sprint("without-", i), rest...))
-		said := a.complaints(t, conf)
-		for _, r := range rules {
-			if named := strings.Contains(said, "["+r+"]"); named != (r == missing) {
-				t.Errorf("without %s: %s", missing, said)
-			}
-		}
-		all := a.until(t, "what is left without "+missing, conf, func(f found) error {
-			for r, name := range gives {
-				if _, err := f.has(name); err != nil && r != missing {
-					return err
-				}
-			}
-			return nil
-		})
-		if _, err := all.has(gives[missing]); err == nil {
-			t.Errorf("without %s: there is %s", missing, gives[missing])
-		}
-	}
-}
-
 // agentInPod installs the agent as `causeway kubernetes manifest` prints it, and looks into its embedded
 // store for what it has gathered of all layers.
 func agentInPod(t *testing.T, c *Cluster, a *agent) {
-	img := Image{Name: "registry.local/causeway:test", Entrypoint: []string{"/causeway"}, Files: map[string]string{"/causeway": a.bin}}
-	if err := c.Import(t.Context(), img); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(nodeData); errors.Is(err, os.ErrNotExist) {
-		c.undo = append(c.undo, func() { os.RemoveAll(nodeData) }) // what another cluster left would be taken for this one's
-	}
-	apply(t, c, a.manifest(t, podConfig, "--image=registry.local/causeway:test", "--host-root=false")) // / is no shared mount on every machine of a developer
+	a.toNode(t)
+	apply(t, c, a.manifest(t, podConfig, "--image="+podImage))
 	wants(t, c, "1", "-n", "causeway", "get", "daemonset", "causeway", "-o", "jsonpath={.status.numberReady}")
-	store := a.store(t, c)
+	store := a.store(t, "daemonset/causeway")
 	has := func(what, query string, wants ...string) {
 		t.Helper()
-		until(t, c, what, func() error {
-			answer, err := store(query)
-			if err != nil {
-				return err
-			}
-			for _, want := range wants {
-				if !strings.Contains(answer, want) {
-					return fmt.Errorf("no %s in %.2000s", want, answer)
-				}
-			}
-			return nil
-		})
+		store.has(t, c, what, query, wants...)
 	}
+	t.Run("it sees the host", func(t *testing.T) { hostIsSeen(t, c, store) })
 	const web = `namespace = 'demo' AND workload_kind = 'Deployment' AND workload_name = 'web'`
 	has("layer 1", `SELECT last(usage_idle) FROM cpu WHERE host = 'node-1' AND cluster = 'test'`, `"last"`)
 	has("layer 2, containers",
@@ -235,7 +137,7 @@ func agentInPod(t *testing.T, c *Cluster, a *agent) {
 	kubectl("scale", "deployment", "web", "--replicas=3")
 	has("a Deployment that scales", `SELECT last(replicas_available) FROM kubernetes_deployment WHERE deployment_name = 'web'`, `,3]`)
 	kubectl("set", "env", "deployment/web", "ROLLED=yes")
-	has("a Deployment that rolls", `SELECT title, text FROM events WHERE reason = 'ScalingReplicaSet'`, "Scaled down replica set")
+	has("a Deployment that rolls", `SELECT title, text FROM events WHERE reason = 'ScalingReplicaSet'`, "Scaled down replica set web-") // the vendors have seen others
 	kubectl("delete", "pod", "host", "--wait=false")
 	has("a pod that is deleted", `SELECT title FROM events WHERE pod_name = 'host' AND reason = 'Killing'`, "Killing")
 	has("and what it said before it ended", `SELECT last(message) FROM syslog WHERE pod_name = 'host'`, "line")

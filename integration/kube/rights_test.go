@@ -47,6 +47,7 @@ type installation struct {
 	roles   []role
 	broken  role   // the one without that right
 	kind    string // cluster: the leader's | node | blind: a node's that does not watch the node's pods
+	kubelet bool   // there is one to read
 
 	agent *contender
 	shop  *shop
@@ -55,13 +56,16 @@ type installation struct {
 // right is one thing that a rule allows: a verb on a lease, a path, or a resource.
 type right struct{ role, rule, item int }
 
-// rights returns those of the rendered roles that matter without a kubelet.
-func rights(roles []role) []right {
+func forKubelet(item string) bool { return strings.HasPrefix(item, "nodes/") }
+func forOthers(item string) bool  { return !forKubelet(item) }
+
+// rights returns those of the rendered roles that are for something.
+func rights(roles []role, is func(item string) bool) []right {
 	var all []right
 	for i, r := range roles {
 		for j, rule := range r.Rules {
 			for k, item := range *itemsOf(&rule) {
-				if !strings.HasPrefix(item, "nodes/") { // TestNode has a kubelet
+				if is(item) {
 					all = append(all, right{i, j, k})
 				}
 			}
@@ -142,10 +146,14 @@ func (in *installation) start(t *testing.T, c *Cluster, a *agent) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "kubeconfig")
+	dir := t.TempDir()
+	file, tokenFile := filepath.Join(dir, "kubeconfig"), filepath.Join(dir, "token")
+	if err := os.WriteFile(tokenFile, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(file, fmt.Appendf(nil, `{apiVersion: v1, kind: Config, current-context: k, contexts: [{name: k, context: {cluster: k, user: me}}],
- clusters: [{name: k, cluster: {server: %q, certificate-authority: %q}}], users: [{name: me, user: {token: %s}}]}
-`, c.Server, c.CA, token), 0o600); err != nil {
+ clusters: [{name: k, cluster: {server: %q, certificate-authority: %q}}], users: [{name: me, user: {tokenFile: %q}}]}
+`, c.Server, c.CA, tokenFile), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	keys := fmt.Sprintf("kubeconfig: %q, secrets: true, lease_namespace: %s, lease_name: causeway, qps: 100, burst: 100", file, in.name)
@@ -163,6 +171,9 @@ func (in *installation) start(t *testing.T, c *Cluster, a *agent) {
 	in.agent.namespace = in.name
 	if in.kind != "cluster" {
 		in.agent.rewrite(`prometheus: {enabled: "false"}`, `prometheus: {interval: 1s}`)
+	}
+	if in.kubelet {
+		in.agent.rewrite(`containers: {enabled: "false"}`, "containers: "+a.containers("kubelet", tokenFile))
 	}
 	in.agent.start()
 }
@@ -379,14 +390,14 @@ func TestEachRightIsNeededAndEnough(t *testing.T) {
 		in.roles[w.role], in.broken = in.broken, in.roles[w.role] // broken is the whole one from here on
 		all = append(all, in)
 	}
-	for _, w := range rights(all[0].roles) {
+	for _, w := range rights(all[0].roles, forOthers) {
 		kind := "cluster"
 		if strings.HasSuffix(all[0].roles[w.role].Name, "-node") {
 			kind = "node"
 		}
 		less(kind, w)
 	}
-	for _, w := range rights(all[2].roles) {
+	for _, w := range rights(all[2].roles, forOthers) {
 		less("blind", w)
 	}
 	var b strings.Builder

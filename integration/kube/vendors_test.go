@@ -83,6 +83,7 @@ destinations:
 	until(t, c, "Datadog to have it", v.datadog)
 	until(t, c, "New Relic to have it", v.newRelic)
 	until(t, c, "Google to have it", v.google)
+	deedsAreSeen(t, c, v)
 	for name, refused := range map[string][]string{"Datadog": v.dd.Refused(), "New Relic": v.nr.Errors(), "Google": v.gcp.Refused()} {
 		if len(refused) > 0 {
 			t.Errorf("%s refused %d, such as %s", name, len(refused), refused[0])
@@ -175,6 +176,9 @@ func (v vendors) google() error {
 	}
 	if lines == 0 {
 		return fmt.Errorf("no line of a container of demo among %d entries", len(v.gcp.Entries()))
+	}
+	if events := v.atGoogle().events(); !slices.ContainsFunc(events, func(h happening) bool { return h.object == "crash" && strings.Contains(h.text, "Back-off") }) {
+		return fmt.Errorf("no event of the pod that crashes among %q", events)
 	}
 	return nil
 }
