@@ -142,12 +142,14 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready(cfg)
 	}
-	late := time.AfterFunc(settled, func() {
-		if err := trim(); err != nil {
-			a.log.Debug("the start's memory stays", "error", err)
-		}
-	})
-	defer late.Stop()
+	for _, after := range []time.Duration{settled / 5, settled} { // most of it is of no use after the first second
+		late := time.AfterFunc(after, func() {
+			if err := trim(); err != nil {
+				a.log.Debug("the start's memory stays", "error", err)
+			}
+		})
+		defer late.Stop()
+	}
 	a.watch(ctx) // until ctx ends
 
 	a.log.Info("stopping", "drain", a.config().Agent.Drain.String())

@@ -284,7 +284,7 @@ func (d *Delivery) gather(ctx context.Context, q Queue) (*parcel, error) {
 
 // full reports whether a parcel is worth a request of its own.
 func (p *parcel) full(lim Limits, bytesPerItem float64) bool {
-	const mostBytes = 4 << 20 // where the vendor sets no limit, memory does
+	const mostBytes = 2 << 20 // larger requests save nothing more, and each takes memory several times over
 	most := lim.Bytes
 	if most <= 0 || most > mostBytes {
 		most = mostBytes

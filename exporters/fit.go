@@ -20,6 +20,10 @@ func (d *Delivery) encode(p *parcel, r Range) request {
 	lim := d.Exporter.Limits()
 	buf := bodies.Get().(*bodyBuffers)
 	hi := d.fit.guess(r, lim)
+	// Grown by doubling, a body of megabytes would be garbage three times over.
+	if n := int(1.1*d.fit.bytesPerItem()*float64(hi-r.Lo)) + 4<<10; cap(buf.raw) < n {
+		buf.raw = make([]byte, 0, n)
+	}
 	for {
 		body, next, skipped := d.Exporter.Encode(buf.raw[:0], &p.batch, r.Lo, hi)
 		buf.raw = body

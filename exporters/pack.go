@@ -30,7 +30,8 @@ func Pack(dst, body []byte, encoding string) []byte {
 // encoder may be called from any number of goroutines.
 var (
 	deflaters = sync.Pool{New: func() any { return new(deflater) }}
-	zstds     = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1)))
+	zstds     = must(zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithWindowSize(512<<10))) // with the usual 4 MiB it would hold 8 of them, and find no more
 )
 
 // appendGzip appends body as a gzip member (RFC 1952) without a name or a time.

@@ -56,7 +56,7 @@ func (p *largePage) times() (n, late int) {
 // scrape late. The long form holds the agent to the second; the short one shares
 // its CPUs with the other tests.
 func TestALargePageEverySecond(t *testing.T) {
-	pages := either(10, 60)
+	pages := either(10, 50)
 	page, n := newLargePage(), node(t)
 	n.Configure(n.Text(Plan{
 		Active: []string{"dd"}, Scrape: serveHTTP(t, page) + "/metrics",
@@ -86,7 +86,10 @@ func TestALargePageEverySecond(t *testing.T) {
 	if long() && late > 0 {
 		t.Errorf("%d of %d scrapes were late", late, got)
 	}
-	if row := n.Settled(largest, "dd", "metric", 100_000); row.Lost() > row.Dropped["unsupported"] {
-		t.Errorf("the ledger says %+v", row)
-	}
+	// The page goes on, so there is always something on its way.
+	n.Eventually(largest, "all but the last pages are delivered", func() bool {
+		l, err := n.Ledger()
+		row := l.Row("dd", "metric")
+		return err == nil && row.Sent >= int64(got-2)*100_000 && row.Lost() == row.Dropped["unsupported"]
+	})
 }

@@ -54,6 +54,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/causeway-agent/causeway/agent/logline"
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -132,6 +133,7 @@ type Hub struct {
 	series   map[signal.Series]*entry       // by what the collector calls it; guarded by mu
 	seeds    map[signal.Series]seed         // by the complete series, from before the start; guarded by mu
 	guard    guard                          // guarded by mu
+	merged   [2][]byte                      // scratch; guarded by mu
 	streams  map[signal.Stream]*streamEntry // guarded by mu
 	redacted map[string]*atomic.Int64       // by the marker's name; guarded by mu
 	swept    time.Time                      // guarded by mu
@@ -305,12 +307,18 @@ func (h *Hub) Complete(b *signal.Batch) {
 	}
 }
 
+// sampleBytes is what a sample takes in a frame at most, usually, before it is compressed.
+const sampleBytes = 64
+
 // frames holds the buffers in which frames are built.
 var frames = sync.Pool{New: func() any { return new([]byte) }}
 
 func (h *Hub) append(ctx context.Context, b *signal.Batch, st *Stats) error {
 	buf := frames.Get().(*[]byte)
 	defer frames.Put(buf)
+	if room := len(b.Samples) * sampleBytes; cap(*buf) < room { // grown by doubling it would be garbage twice over
+		*buf = make([]byte, 0, room)
+	}
 	*buf = signal.AppendFrame((*buf)[:0], b)
 	n := b.Len()
 	seq, err := h.spools[b.Kind].Append(ctx, *buf, n)
@@ -433,7 +441,15 @@ func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 		return
 	}
 	e.extra = extra
-	d.Labels = stored(signal.Merge(signal.Merge(h.settled.under(d.Labels), extra), d.Labels))
+	// Intern keeps a copy, so what is merged may stand in memory that is used again:
+	// a first page of 100,000 series would leave 60 MB of garbage otherwise.
+	under := h.settled.under(d.Labels)
+	if extra != "" {
+		h.merged[0] = signal.AppendMerge(h.merged[0][:0], under, extra)
+		under = view(h.merged[0])
+	}
+	h.merged[1] = signal.AppendMerge(h.merged[1][:0], under, d.Labels)
+	d.Labels = stored(view(h.merged[1]))
 	full := signal.Intern(d)
 	if full != e.full {
 		e.full = full
@@ -444,6 +460,9 @@ func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 	}
 	e.drop = h.settled.drops(d)
 }
+
+// view returns b as a string, which holds until b is written to.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // drops reports whether a rule leaves the samples of d out.
 func (s *settings) drops(d signal.Desc) bool {
