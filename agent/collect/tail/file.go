@@ -19,6 +19,12 @@ import (
 // headBytes is how much of a file's beginning tells it from others.
 const headBytes = 1 << 10
 
+// FNV-1a: needs no table, may be continued at any byte.
+const (
+	fnvBasis = 14695981039346656037
+	fnvPrime = 1099511628211
+)
+
 // head is the fingerprint of the first n bytes of a file. It grows with the
 // file up to headBytes; that of an empty file fits every file.
 type head struct {
@@ -41,13 +47,43 @@ func (h *heads) read(r io.ReaderAt) error {
 		return err
 	}
 	h.n = n
-	sum := uint64(14695981039346656037) // FNV-1a: needs no table, may be continued at any byte
+	sum := uint64(fnvBasis)
 	h.sums[0] = sum
 	for i, c := range h.buf[:n] {
-		sum = (sum ^ uint64(c)) * 1099511628211
+		sum = (sum ^ uint64(c)) * fnvPrime
 		h.sums[i+1] = sum
 	}
 	return nil
+}
+
+// beginning reads a file of which nothing was taken yet: the bytes must be those
+// of its fingerprint, since it may have been truncated and written anew between
+// the two looks at it.
+type beginning struct {
+	io.ReaderAt
+	head head
+}
+
+var errReplaced = errors.New("the file was truncated and written anew")
+
+func (b beginning) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.ReaderAt.ReadAt(p, off)
+	if off > 0 || len(p) < b.head.n || err != nil && err != io.EOF {
+		return n, err
+	}
+	if n < b.head.n || fingerprint(p[:b.head.n]) != b.head.sum {
+		return 0, errReplaced
+	}
+	return n, err
+}
+
+// fingerprint is the sum of a head whose bytes are p.
+func fingerprint(p []byte) uint64 {
+	sum := uint64(fnvBasis)
+	for _, c := range p {
+		sum = (sum ^ uint64(c)) * fnvPrime
+	}
+	return sum
 }
 
 func (h *heads) head() head { return head{h.n, h.sums[h.n]} }
@@ -105,15 +141,17 @@ type file struct {
 	lanes   *lanes   // nil for a plain file whose lines are not joined
 	join    logline.Join
 
-	after   *file // an older file of the family that is to be read first
-	asked   bool  // after was sent to its end once more since this one has bytes
-	placed  bool  // its place in the family is certain
-	sure    bool  // no name changed while the last scan looked at its folder
-	sibling bool  // only the name that a rotation gave it makes it ours
-	prev    *file // the same as after, until settled
-	follows bool  // the family had a newest file when this one came
-	like    *file // the file of which this seems to be a copy; nothing is read until that is decided
-	alike   int64 // how many bytes are known to be equal
+	after   *file  // an older file of the family that is to be read first
+	asked   bool   // after was sent to its end once more since this one has bytes
+	placed  bool   // its place in the family is certain
+	sure    bool   // no name changed while the last scan looked at its folder
+	sibling bool   // only the name that a rotation gave it makes it ours
+	prev    *file  // the same as after, until settled
+	follows bool   // the family had a newest file when this one came
+	like    *file  // the file of which this seems to be a copy; nothing is read until that is decided
+	likeID  string // its id then: "" if nothing had been read of it
+	alike   int64  // how many bytes are known to be equal
+	stirs   int    // how often names changed before the first bytes of this generation were taken
 
 	queued   bool
 	eof      bool      // the last look saw the end

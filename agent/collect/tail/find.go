@@ -127,6 +127,14 @@ type dir struct {
 	trust   bool // a rule says that they do
 	round   int  // of the last scan that came by
 	listed  time.Time
+	mtime   time.Time // before it was listed
+}
+
+// touched reports whether names came or went since d was listed, as far as the
+// folder's time tells.
+func (d *dir) touched() bool {
+	info, err := os.Stat(d.path)
+	return err == nil && !info.ModTime().Equal(d.mtime)
 }
 
 // entry is one name in a folder.
@@ -377,6 +385,9 @@ func (fd *finder) list(p string) *dir {
 		d.poll, d.trust = d.poll || fd.rule.poll, d.trust || fd.rule.trust
 	}
 	fd.watchDir(d) // before listing, so that nothing falls between
+	if info, err := os.Stat(p); err == nil {
+		d.mtime = info.ModTime()
+	}
 	names, err := os.ReadDir(p)
 	d.err = err
 	switch {

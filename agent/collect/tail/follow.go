@@ -91,8 +91,11 @@ func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
 		return f.size != c.size || !f.mtime.Equal(c.mtime)
 	case f.ignored:
 		return true
-	case f.fh != nil || !f.settled:
+	case f.fh != nil: // which keeps its inode from being used again
 		return false
+	case !f.settled: // nothing is known of what it held; a rotated file does not change, and none shrinks
+		return f.gz != c.gz || f.family.root != c.root || c.size < f.listed.size ||
+			f.rotated && (c.size != f.listed.size || !c.mtime.Equal(f.listed.mtime))
 	}
 	return !t.stillIs(f, c, now)
 }
@@ -144,6 +147,14 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 		}
 	}
 	t.enqueue(f)
+	if c.rule.known && !c.gz && t.opened < t.budget {
+		// At once: it may be deleted before it has its turn, and its inode be another
+		// file's then.
+		if err := t.open(f, now); errors.Is(err, fs.ErrNotExist) || errors.Is(err, errMoved) {
+			t.fail(f, err)
+			t.drop(f, now)
+		}
+	}
 	return f
 }
 
@@ -336,6 +347,10 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 	switch {
 	case f.id == "":
 		return false, t.atEnd(f, now)
+	case f.pos.next() == 0 && t.stirred(f):
+		f.id, f.head = "", head{}
+		t.displace(f)
+		return true, nil
 	case f.after != nil: // its first bytes came since it was asked whether it has to wait
 		return true, nil
 	}
@@ -378,8 +393,14 @@ func (t *Tailer) endGz(f *file) error {
 
 // turn gives one chunk of f to the open batch.
 func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
-	out := t.taker(f, now)
-	o, err := turn(f.src(), &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	out, src := t.taker(f, now), f.src()
+	if f.pos.next() == 0 {
+		src = beginning{src, f.head}
+	}
+	o, err := turn(src, &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	if errors.Is(err, errReplaced) {
+		return outcome{replaced: true}, nil
+	}
 	t.put(f, out)
 	return o, err
 }
@@ -420,7 +441,7 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	t.stats.Vanished.Add(f.pos.scan - f.pos.off)
 	t.stats.Truncations.Add(1)
 	f.family.truncations.Add(1)
-	f.gen, f.id, f.head = t.newGen(now), "", head{}
+	f.gen, f.id, f.head, f.stirs = t.newGen(now), "", head{}, 0
 	f.was = f.pos.enc
 	f.pos = position{hole: true, enc: f.rule.enc}
 	f.done = f.pos
