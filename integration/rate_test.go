@@ -30,10 +30,9 @@ func TestTenThousandLinesASecond(t *testing.T) {
 	const files = 50
 	length := either(3*time.Second, time.Minute)
 	n := node(t)
-	pods := filepath.Join(n.Dir, "pods")
 	var open []*os.File
 	for i := range files {
-		dir := filepath.Join(pods, fmt.Sprintf("shop_shop-%02d_%08d-0000-4000-8000-000000000000", i, i), "app")
+		dir := filepath.Join(n.Pods, fmt.Sprintf("shop_shop-%02d_%08d-0000-4000-8000-000000000000", i, i), "app")
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -44,11 +43,10 @@ func TestTenThousandLinesASecond(t *testing.T) {
 		t.Cleanup(func() { f.Close() })
 		open = append(open, f)
 	}
-	text := n.Text(Plan{
+	n.Configure(n.Text(Plan{
 		Active:       []string{"dd"},
 		Destinations: []string{fmt.Sprintf("dd: {type: datadog, url: %q, api_key: \"0123\"}", serveHTTP(t, taking{}))},
-	})
-	n.Configure(strings.Replace(text, `pods: {enabled: "false"}`, fmt.Sprintf("pods: {enabled: \"true\", path: %q}", pods), 1))
+	}))
 	n.Start()
 	written := int64(0)
 	line := func() string {
