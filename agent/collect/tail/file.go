@@ -128,6 +128,7 @@ type file struct {
 	}
 
 	fh      *os.File // nil: closed, because idle, rotated or not yet readable
+	fd      uintptr  // of fh, which asks the kernel each time it is asked
 	gz      bool     // compressed: offsets are those of its text
 	z       *inflater
 	bad     error    // what is damaged in it
@@ -156,6 +157,7 @@ type file struct {
 	queued   bool
 	eof      bool      // the last look saw the end
 	grown    time.Time // of the last look that saw new bytes
+	looked   time.Time // when its size was last asked for without an event
 	round    int       // of the last scan that saw it
 	err      atomic.Pointer[string]
 	offset   atomic.Int64 // pos.off, for status
@@ -198,6 +200,7 @@ func (t *Tailer) open(f *file, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	f.fd = fh.Fd()
 	if f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime(); f.gz {
 		f.z = &inflater{fh: fh}
 		t.inflating++
@@ -223,6 +226,15 @@ func (t *Tailer) close(f *file) {
 	f.fh, f.z = nil, nil
 	f.isClosed.Store(true)
 	t.opened--
+}
+
+// resized reports whether the open file ends elsewhere than at the last look.
+func (f *file) resized() bool {
+	if f.gz {
+		return false
+	}
+	size, err := sizeOf(f.fd)
+	return err == nil && size != f.pos.scan
 }
 
 // newGen returns a number for a generation, larger than all before.

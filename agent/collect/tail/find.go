@@ -2,6 +2,7 @@ package tail
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -25,13 +26,14 @@ type rule struct {
 	form    form
 	enc     encoding
 	join    logline.Join
-	parse   string                                    // label causeway.log.parse; "": none
-	pod     func(root string) (uid, container string) // nil where no Advisor is asked
-	unless  string                                    // nothing is read while this folder is there
-	poll    bool                                      // events are not relied on
-	trust   bool                                      // events are relied on whatever the file system
-	must    bool                                      // the folder is to be there
-	known   bool                                      // an earlier scan saw its files, so a file it has not seen is new
+	parse   string                                       // label causeway.log.parse; "": none
+	pod     func(root string) (uid, container string)    // nil where no Advisor is asked
+	unless  string                                       // nothing is read while this folder is there
+	poll    bool                                         // events are not relied on
+	trust   bool                                         // events are relied on whatever the file system
+	must    bool                                         // the folder is to be there
+	faulty  func(path string, r io.ReaderAt) io.ReaderAt // nil but in tests: a disk that fails
+	known   bool                                         // an earlier scan saw its files, so a file it has not seen is new
 }
 
 // segments splits a pattern into its literal front and the rest.
@@ -127,14 +129,19 @@ type dir struct {
 	trust   bool // a rule says that they do
 	round   int  // of the last scan that came by
 	listed  time.Time
-	mtime   time.Time // before it was listed
+	looked  time.Time // when it was last asked whether it was touched
+	mtime   int64     // before it was listed, Unix ns
+	racy    bool      // it had changed just before it was listed: its time may not tell of a change that followed
 }
+
+// A file system's clock stands still for up to 10 ms.
+const racyWithin = 20 * time.Millisecond
 
 // touched reports whether names came or went since d was listed, as far as the
 // folder's time tells.
 func (d *dir) touched() bool {
-	info, err := os.Stat(d.path)
-	return err == nil && !info.ModTime().Equal(d.mtime)
+	at, ok := timeOf(d.path)
+	return ok == (d.err != nil) || ok && at != d.mtime
 }
 
 // entry is one name in a folder.
@@ -261,6 +268,26 @@ func (fd *finder) due() bool {
 	return fd.round == 0
 }
 
+// touchMany is how many folders are asked for their time in one sweep: 4 ms of
+// work. Of more, each one has its turn within as many seconds as it takes.
+const touchMany = 4096
+
+// dirtyTouched marks the folders that changed, though no event spoke of it:
+// events may be lost, and a folder whose parent was renamed has none.
+func (fd *finder) dirtyTouched(now time.Time) {
+	every, left := time.Duration(1+len(fd.dirs)/touchMany)*sweepEvery, touchMany
+	for _, d := range fd.dirs {
+		switch {
+		case d.dirty:
+		case now.Sub(d.listed) >= listEvery:
+			d.dirty = true
+		case left > 0 && now.Sub(d.looked) >= every:
+			d.looked, d.dirty = now, d.racy || d.touched()
+			left--
+		}
+	}
+}
+
 // dirtyPolled marks the folders of which no event tells.
 func (fd *finder) dirtyPolled() {
 	for _, d := range fd.dirs {
@@ -385,8 +412,8 @@ func (fd *finder) list(p string) *dir {
 		d.poll, d.trust = d.poll || fd.rule.poll, d.trust || fd.rule.trust
 	}
 	fd.watchDir(d) // before listing, so that nothing falls between
-	if info, err := os.Stat(p); err == nil {
-		d.mtime = info.ModTime()
+	if at, ok := timeOf(p); ok {
+		d.mtime, d.racy = at, time.Since(time.Unix(0, at)) < racyWithin
 	}
 	names, err := os.ReadDir(p)
 	d.err = err

@@ -15,7 +15,7 @@ import (
 const (
 	grace        = 5 * time.Second  // how long a rotated or deleted file must not have grown before it is let go
 	partialAfter = 30 * time.Second // how long the last line of a file that is still there may lack its end
-	listEvery    = 30 * time.Second // each folder is listed, and the files in it compared, this often though no event spoke of it
+	listEvery    = 30 * time.Second // each folder is listed, and the files in it compared, this often though nothing spoke of a change
 	copyEvidence = 1 << 10          // so many equal bytes are no accident
 )
 

@@ -107,8 +107,11 @@ func (z *inflater) damage() error {
 
 // src is what the text of f is read from.
 func (f *file) src() io.ReaderAt {
-	if f.z != nil {
+	switch {
+	case f.z != nil:
 		return f.z
+	case f.rule.faulty != nil:
+		return f.rule.faulty(f.path, f.fh)
 	}
 	return f.fh
 }

@@ -75,6 +75,8 @@ const (
 	batchLines = 5000
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
 	sweepEvery = time.Second
+	recently   = time.Minute
+	lookMany   = 4096 // so many idle files are asked for their size in one sweep, and of more each in its turn
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
@@ -319,9 +321,11 @@ func (t *Tailer) enqueue(f *file) {
 	}
 }
 
-// sweep is done once a second: it enqueues the files that no event speaks of.
+// sweep is done once a second: it enqueues the files that no event speaks of, be
+// it because an event was lost.
 func (t *Tailer) sweep(now time.Time) {
 	t.find.dirtyPolled()
+	every, idle := time.Duration(1+t.opened/lookMany)*sweepEvery, lookMany
 	for _, f := range t.files {
 		partial := f.pos.scan > f.pos.off || f.lanes.pending()
 		switch {
@@ -330,13 +334,16 @@ func (t *Tailer) sweep(now time.Time) {
 		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
 			partial && now.Sub(f.grown) >= partialAfter, f.lanes.overdue(now, t.cfg.MultilineWait):
 			t.enqueue(f)
+		case f.fh == nil || f.queued || t.find.watch == nil:
+		case idle > 0 && now.Sub(f.looked) >= every || now.Sub(f.grown) < recently:
+			f.looked = now
+			idle--
+			if f.resized() {
+				t.enqueue(f)
+			}
 		}
 	}
-	for _, d := range t.find.dirs { // events may be lost, and a folder whose parent was renamed has none
-		if now.Sub(d.listed) >= listEvery {
-			d.dirty = true
-		}
-	}
+	t.find.dirtyTouched(now)
 	t.archive.sweep(now.Unix())
 	if t.opened > t.budget { // many came at once, and nothing was idle then
 		t.closeIdle()
