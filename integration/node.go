@@ -376,15 +376,20 @@ func (n *Node) Command(args ...string) (code int, stdout string) {
 func (n *Node) Journal() string { return n.log.tail(1 << 30) }
 
 // RSS returns the agent's resident memory in bytes.
-func (n *Node) RSS() int64 {
+func (n *Node) RSS() int64 { return n.memory("VmRSS") }
+
+// Peak returns the most that it has been.
+func (n *Node) Peak() int64 { return n.memory("VmHWM") }
+
+func (n *Node) memory(field string) int64 {
 	n.Helper()
 	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID()))
 	if err != nil {
 		n.Fatal(err)
 	}
-	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(p)
+	m := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(p)
 	if m == nil {
-		n.Fatalf("no VmRSS in %s", p)
+		n.Fatalf("no %s in %s", field, p)
 	}
 	kib, err := strconv.ParseInt(string(m[1]), 10, 64)
 	if err != nil {

@@ -37,9 +37,12 @@ func NewWriter(t testing.TB, dir, name string) *Writer {
 	t.Helper()
 	w := &Writer{Name: name, Path: filepath.Join(dir, name+".log"), Pad: 60, t: t}
 	w.open()
-	t.Cleanup(func() { w.f.Close() })
+	t.Cleanup(w.Close)
 	return w
 }
+
+// Close ends the writing, once or more often.
+func (w *Writer) Close() { w.f.Close() }
 
 // NewContainer begins the log of a pod of that name in the folder that the
 // kubelet keeps them in.
@@ -77,9 +80,9 @@ func (w *Writer) Write(n int) {
 	for range n {
 		seq++
 		if w.cri {
-			// A runtime stamps each line by itself, so none shares a microsecond.
+			// A runtime and a program stamp each line by itself, so none shares a microsecond.
 			w.stamp = max(at/1000*1000+7, w.stamp+1000)
-			p = appendRecords(p, w.stamp, fmt.Sprintf("seq=%09d w=%s t=%d pad=%s.", seq, w.Name, at, pad), seq)
+			p = appendRecords(p, w.stamp, fmt.Sprintf("seq=%09d w=%s t=%d pad=%s.", seq, w.Name, w.stamp, pad), seq)
 			continue
 		}
 		p = fmt.Appendf(p, "seq=%09d w=%s t=%d pad=%s.\n", seq, w.Name, at, pad)
