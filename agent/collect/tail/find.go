@@ -212,6 +212,7 @@ type finder struct {
 	watch   *watch // nil: every folder is looked at once a second
 	noWatch error  // why a folder is not watched
 	round   int
+	stale   bool              // a folder is dirty
 	rule    *rule             // the one that is walked
 	now     time.Time         // of the scan
 	refused map[string]string // path -> why it is not read
@@ -232,12 +233,13 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 	switch {
 	case c == changedWatch, name == "": // the folder itself went or moved
 		delete(fd.byWatch, wd)
-		d.wd, d.dirty = -1, true
+		d.wd = -1
+		fd.mark(d)
 		if c != changedWatch {
 			fd.watch.remove(wd)
 		}
 	case c == changedNames:
-		d.dirty = true
+		fd.mark(d)
 	}
 	if e := d.find(name); e != nil && e.statted {
 		return e.key, true
@@ -247,7 +249,7 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 
 func (fd *finder) dirtyAll() {
 	for _, d := range fd.dirs {
-		d.dirty = true
+		fd.mark(d)
 	}
 }
 
@@ -259,18 +261,16 @@ func (fd *finder) quiet(c candidate) bool {
 }
 
 // due reports whether a scan would find something new, as far as events tell.
-func (fd *finder) due() bool {
-	for _, d := range fd.dirs {
-		if d.dirty {
-			return true
-		}
-	}
-	return fd.round == 0
+func (fd *finder) due() bool { return fd.stale || fd.round == 0 }
+
+// mark makes the next scan list d again.
+func (fd *finder) mark(d *dir) {
+	d.dirty, fd.stale = true, true
 }
 
-// touchMany is how many folders are asked for their time in one sweep: 4 ms of
-// work. Of more, each one has its turn within as many seconds as it takes.
-const touchMany = 4096
+// touchMany is how many folders are asked for their time in one sweep: 2 ms of
+// work at most. Of more, each one has its turn within as many seconds as it takes.
+const touchMany = 1024
 
 // dirtyTouched marks the folders that changed, though no event spoke of it:
 // events may be lost, and a folder whose parent was renamed has none.
@@ -280,10 +280,13 @@ func (fd *finder) dirtyTouched(now time.Time) {
 		switch {
 		case d.dirty:
 		case now.Sub(d.listed) >= listEvery:
-			d.dirty = true
+			fd.mark(d)
 		case left > 0 && now.Sub(d.looked) >= every:
-			d.looked, d.dirty = now, d.racy || d.touched()
+			d.looked = now
 			left--
+			if d.racy || d.touched() {
+				fd.mark(d)
+			}
 		}
 	}
 }
@@ -299,7 +302,7 @@ func (fd *finder) dirtyPolled() {
 				continue
 			}
 		}
-		d.dirty = true
+		fd.mark(d)
 	}
 }
 
@@ -308,7 +311,7 @@ func (fd *finder) dirtyPolled() {
 // been rotated from before.
 func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate {
 	fd.round++
-	fd.now = now
+	fd.now, fd.stale = now, false
 	fd.refused = map[string]string{}
 	var found []candidate
 	seen := map[key]bool{}
@@ -423,7 +426,7 @@ func (fd *finder) list(p string) *dir {
 		return d
 	case err != nil:
 		fd.refused[p] = err.Error()
-		d.dirty = true
+		fd.mark(d)
 		return d
 	}
 	d.entries = make([]entry, len(names))

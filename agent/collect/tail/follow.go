@@ -506,7 +506,7 @@ func (t *Tailer) fail(f *file, err error) {
 	text := err.Error()
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errMoved) {
 		if d := t.find.dirs[path.Dir(f.path)]; d != nil {
-			d.dirty = true // the next scan knows what became of it
+			t.find.mark(d) // the next scan knows what became of it
 		}
 		return
 	}

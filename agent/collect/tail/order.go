@@ -20,7 +20,7 @@ func (t *Tailer) place(fam *family) bool {
 	if fam.tries++; !sure && fam.shaken == t.find.round && fam.tries < maxTries {
 		for _, f := range fam.unsure {
 			if d := t.find.dirs[path.Dir(f.path)]; d != nil {
-				d.dirty = true
+				t.find.mark(d)
 			}
 		}
 		return false
@@ -86,7 +86,7 @@ func (t *Tailer) displace(f *file) {
 		}
 	}
 	if d := t.find.dirs[path.Dir(f.path)]; d != nil {
-		d.dirty = true
+		t.find.mark(d)
 	}
 	fam.shaken = t.find.round + 1 // what the last scan saw is no second opinion
 }
@@ -106,8 +106,8 @@ func (t *Tailer) stirred(f *file) bool {
 	}
 	if d.wd >= 0 {
 		t.find.watch.drain(t.event)
-	} else if !d.dirty {
-		d.dirty = d.touched()
+	} else if !d.dirty && d.touched() {
+		t.find.mark(d)
 	}
 	if !d.dirty {
 		return false

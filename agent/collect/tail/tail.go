@@ -76,7 +76,7 @@ const (
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
 	sweepEvery = time.Second
 	recently   = time.Minute
-	lookMany   = 4096 // so many idle files are asked for their size in one sweep, and of more each in its turn
+	lookMany   = 1024 // so many idle files are asked for their size in one sweep, and of more each in its turn
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
