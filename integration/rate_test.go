@@ -96,6 +96,7 @@ func TestTenThousandOpenFiles(t *testing.T) {
 	n := node(t)
 	n.Configure(n.Text(Plan{
 		Active:       []string{"dd"},
+		Spool:        "sync: 1s", // as is the default
 		Destinations: []string{fmt.Sprintf("dd: {type: datadog, url: %q, api_key: \"0123\"}", serveHTTP(t, taking{}))},
 	}))
 	record := func() string {

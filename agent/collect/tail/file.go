@@ -107,6 +107,10 @@ type family struct {
 
 // file is one inode that is read, or would be.
 type file struct {
+	queued bool  // in the queue of files to be looked at
+	calm   bool  // as of the last sweep, nothing but its growth concerns it; these three lie together, since each sweep asks all files
+	looked int64 // when its size was last asked for without an event, Unix ns
+
 	key    key
 	rule   *rule
 	family *family
@@ -154,10 +158,8 @@ type file struct {
 	alike   int64  // how many bytes are known to be equal
 	stirs   int    // how often names changed before the first bytes of this generation were taken
 
-	queued   bool
 	eof      bool      // the last look saw the end
 	grown    time.Time // of the last look that saw new bytes
-	looked   time.Time // when its size was last asked for without an event
 	round    int       // of the last scan that saw it
 	err      atomic.Pointer[string]
 	offset   atomic.Int64 // pos.off, for status
@@ -223,7 +225,7 @@ func (t *Tailer) close(f *file) {
 		t.inflating--
 	}
 	f.fh.Close()
-	f.fh, f.z = nil, nil
+	f.fh, f.z, f.calm = nil, nil, false
 	f.isClosed.Store(true)
 	t.opened--
 }

@@ -270,7 +270,7 @@ func (fd *finder) mark(d *dir) {
 
 // touchMany is how many folders are asked for their time in one sweep: 2 ms of
 // work at most. Of more, each one has its turn within as many seconds as it takes.
-const touchMany = 1024
+const touchMany = 512
 
 // dirtyTouched marks the folders that changed, though no event spoke of it:
 // events may be lost, and a folder whose parent was renamed has none.

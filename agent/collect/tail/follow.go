@@ -15,7 +15,7 @@ import (
 const (
 	grace        = 5 * time.Second  // how long a rotated or deleted file must not have grown before it is let go
 	partialAfter = 30 * time.Second // how long the last line of a file that is still there may lack its end
-	listEvery    = 30 * time.Second // each folder is listed, and the files in it compared, this often though nothing spoke of a change
+	listEvery    = 5 * time.Minute  // each folder is listed, and the files in it compared, this often though nothing spoke of a change
 	copyEvidence = 1 << 10          // so many equal bytes are no accident
 )
 
@@ -53,6 +53,7 @@ func (t *Tailer) scan(now time.Time) bool {
 			f = t.add(c, now)
 		}
 		f.round, f.gone, f.poll, f.sure = round, false, c.poll, t.find.quiet(c)
+		f.calm = f.calm && !c.poll
 		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
 			f.listed.size, f.listed.mtime = c.size, c.mtime
 			t.enqueue(f)

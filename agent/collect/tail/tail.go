@@ -75,8 +75,8 @@ const (
 	batchLines = 5000
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
 	sweepEvery = time.Second
-	recently   = time.Minute
-	lookMany   = 1024 // so many idle files are asked for their size in one sweep, and of more each in its turn
+	recently   = 10 * time.Second // a file that grew since then is asked for its size in each sweep
+	lookMany   = 1024             // so many idle files are asked for their size in one sweep, and of more each in its turn
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
@@ -315,7 +315,7 @@ func (t *Tailer) event(wd int, c change, name string) {
 }
 
 func (t *Tailer) enqueue(f *file) {
-	if !f.queued {
+	if f.calm = false; !f.queued {
 		f.queued = true
 		t.queue = append(t.queue, f)
 	}
@@ -325,22 +325,28 @@ func (t *Tailer) enqueue(f *file) {
 // it because an event was lost.
 func (t *Tailer) sweep(now time.Time) {
 	t.find.dirtyPolled()
-	every, idle := time.Duration(1+t.opened/lookMany)*sweepEvery, lookMany
+	idle, before := lookMany, now.Add(-time.Duration(1+t.opened/lookMany)*sweepEvery).UnixNano()
 	for _, f := range t.files {
-		partial := f.pos.scan > f.pos.off || f.lanes.pending()
+		partial := !f.calm && (f.pos.scan > f.pos.off || f.lanes.pending())
 		switch {
+		case f.calm:
+			if idle > 0 && f.looked <= before {
+				f.looked = now.UnixNano()
+				idle--
+				if f.resized() {
+					t.enqueue(f)
+				}
+			}
 		case f.ignored:
 		case f.bad != nil && f.fh == nil:
 		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
 			partial && now.Sub(f.grown) >= partialAfter, f.lanes.overdue(now, t.cfg.MultilineWait):
 			t.enqueue(f)
 		case f.fh == nil || f.queued || t.find.watch == nil:
-		case idle > 0 && now.Sub(f.looked) >= every || now.Sub(f.grown) < recently:
-			f.looked = now
-			idle--
-			if f.resized() {
-				t.enqueue(f)
-			}
+		case f.resized():
+			t.enqueue(f)
+		default:
+			f.calm = !partial && now.Sub(f.grown) >= recently
 		}
 	}
 	t.find.dirtyTouched(now)
