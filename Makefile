@@ -12,7 +12,7 @@ BENCHSTAT   := golang.org/x/perf/cmd/benchstat@latest
 
 export CGO_ENABLED ?= 0
 
-.PHONY: run build cross influxd test test-kube test-receivers race fuzz golden bench soak lint image check clean
+.PHONY: run build cross influxd test test-kube test-receivers test-peers race fuzz golden bench soak lint image check clean
 
 # Who is not root keeps the data here rather than in /var/lib.
 run: build
@@ -46,6 +46,18 @@ test-kube:
 # Receivers and clients that others made: VictoriaMetrics, VictoriaLogs, an OpenTelemetry collector, SDKs. It needs node and npm.
 test-receivers:
 	$(GO) test -tags $(TAGS),receivers -count=1 -v -timeout 60m ./integration/receivers/...
+
+# What others made and sends us lines: Debian's rsyslog, logger (bsdutils), systemd-journal-remote with journalctl, and
+# Fluentd's client for Node, which npm fetches into bin/peers.
+PEERS := rsyslogd logger /lib/systemd/systemd-journal-remote journalctl node npm
+FLUENT := @fluent-org/logger@1.0.10
+test-peers:
+	@for p in $(PEERS); do PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || { \
+		echo "test-peers needs $$p; on Debian: apt-get install rsyslog bsdutils systemd-journal-remote nodejs npm"; exit 1; }; done
+	@mkdir -p bin/peers
+	npm install --silent --no-audit --no-fund --prefix bin/peers $(FLUENT)
+	PATH=$$PATH:/usr/sbin NODE_PATH=$(CURDIR)/bin/peers/node_modules $(GO) test -tags $(TAGS),peers -count=1 -v \
+		-run 'TestLogger|TestRsyslog|TestAJournalThatSystemdWrites|TestTheClientOfNode' ./agent/collect/syslog ./agent/collect/journald ./agent/collect/forward
 
 # The race detector needs cgo; the packages that embed whole servers are left
 # to their own tests without it.

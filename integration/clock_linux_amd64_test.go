@@ -115,7 +115,7 @@ func TestClockThatStepsByAnHourLosesNothing(t *testing.T) {
 	n, v := node(t), NewVendor(t)
 	n.Configure(n.Text(Plan{Active: []string{"a"}, Destinations: []string{Influx("a", v.URL, "")}, Host: time.Second}))
 	first := watching(n, "a")
-	l := newLoad(t, n.Logs, 10, rng)
+	l := newLoad(t, n, 10, rng)
 	l.writers = append(l.writers, first)
 	audit := Audit(n)
 	stepped := 0

@@ -17,7 +17,7 @@ type load struct {
 }
 
 // newLoad begins to write: up to most lines per file, every few milliseconds.
-func newLoad(t *testing.T, dir string, most int, rng *rand.Rand) *load {
+func newLoad(t *testing.T, n *Node, most int, rng *rand.Rand) *load {
 	ctx, stop := context.WithCancel(t.Context())
 	l := &load{stop: stop}
 	t.Cleanup(l.end)
@@ -30,9 +30,13 @@ func newLoad(t *testing.T, dir string, most int, rng *rand.Rand) *load {
 		{"renamed", (*Writer).Rotate, 60},
 		{"hasty", (*Writer).Rotate, 13},
 		{"copied", (*Writer).CopyTruncate, 90},
+		{"container", (*Writer).Kubelet, 17},
 	}
 	for _, h := range habits {
-		w := NewWriter(t, dir, h.name)
+		w := NewWriter(t, n.Logs, h.name)
+		if h.name == "container" {
+			w = NewContainer(t, n.Pods, h.name)
+		}
 		l.writers = append(l.writers, w)
 		own := rand.New(rand.NewPCG(rng.Uint64(), 1))
 		l.done.Go(func() {
@@ -71,7 +75,7 @@ func TestKillAtAnyMomentLosesNothing(t *testing.T) {
 			n, v := node(t), NewVendor(t)
 			n.Configure(n.Text(Plan{Active: []string{"a"}, Destinations: []string{Influx("a", v.URL, "in_flight: 4")}, Host: time.Second}))
 			first := watching(n, "a")
-			l := newLoad(t, n.Logs, 20, rng)
+			l := newLoad(t, n, 20, rng)
 			l.writers = append(l.writers, first)
 			audit := Audit(n)
 

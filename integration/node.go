@@ -59,6 +59,7 @@ type Node struct {
 	Config  string   // path of agent.yaml
 	Data    string   // the agent's data_dir
 	Logs    string   // where writers write; *.log is tailed
+	Pods    string   // where containers write
 	Environ []string // added to the agent's environment
 
 	bin  string
@@ -73,10 +74,12 @@ func NewNode(t testing.TB, bin string) *Node {
 	dir := t.TempDir()
 	n := &Node{
 		TB: t, bin: bin, Dir: dir, Listen: freeAddress(t), Config: filepath.Join(dir, "agent.yaml"),
-		Data: filepath.Join(dir, "data"), Logs: filepath.Join(dir, "logs"),
+		Data: filepath.Join(dir, "data"), Logs: filepath.Join(dir, "logs"), Pods: filepath.Join(dir, "pods"),
 	}
-	if err := os.MkdirAll(n.Logs, 0o755); err != nil {
-		t.Fatal(err)
+	for _, d := range [...]string{n.Logs, n.Pods} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Cleanup(func() {
 		n.Kill()
@@ -154,13 +157,13 @@ collect:
   kubernetes: {enabled: "false"}
   prometheus: %s
   logs:
-    pods: {enabled: "false"}
+    pods: {enabled: "true", path: %q}
     docker: {enabled: "false"}
     files:
       - {path: %q, start: beginning}
 destinations:
   %s
-`, strings.Join(p.Active, ", "), n.Listen, n.Data, p.Drain, p.Agent, p.Spool, host, scrape, filepath.Join(n.Logs, "*.log"), strings.Join(p.Destinations, "\n  "))
+`, strings.Join(p.Active, ", "), n.Listen, n.Data, p.Drain, p.Agent, p.Spool, host, scrape, n.Pods, filepath.Join(n.Logs, "*.log"), strings.Join(p.Destinations, "\n  "))
 }
 
 // Configure puts agent.yaml in place, whole.
@@ -373,15 +376,20 @@ func (n *Node) Command(args ...string) (code int, stdout string) {
 func (n *Node) Journal() string { return n.log.tail(1 << 30) }
 
 // RSS returns the agent's resident memory in bytes.
-func (n *Node) RSS() int64 {
+func (n *Node) RSS() int64 { return n.memory("VmRSS") }
+
+// Peak returns the most that it has been.
+func (n *Node) Peak() int64 { return n.memory("VmHWM") }
+
+func (n *Node) memory(field string) int64 {
 	n.Helper()
 	p, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.PID()))
 	if err != nil {
 		n.Fatal(err)
 	}
-	m := regexp.MustCompile(`VmRSS:\s+(\d+) kB`).FindSubmatch(p)
+	m := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(p)
 	if m == nil {
-		n.Fatalf("no VmRSS in %s", p)
+		n.Fatalf("no %s in %s", field, p)
 	}
 	kib, err := strconv.ParseInt(string(m[1]), 10, 64)
 	if err != nil {

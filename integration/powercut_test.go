@@ -155,7 +155,7 @@ func TestPowerCutLosesNothingThatTheFilesHold(t *testing.T) {
 	n, v := node(t), NewVendor(t)
 	n.Configure(n.Text(Plan{Active: []string{"a"}, Destinations: []string{Influx("a", v.URL, "in_flight: 2")}, Host: time.Second, Spool: "sync: 50ms"}))
 	first := watching(n, "a")
-	l := newLoad(t, n.Logs, 20, rng)
+	l := newLoad(t, n, 20, rng)
 	l.writers = append(l.writers, first)
 	cuts, again := either(25, 200), int64(0)
 	for done := 0; done < cuts; {

@@ -52,7 +52,7 @@ func TestReloadsUnderLoadLoseNothing(t *testing.T) {
 	n.Configure(text())
 	n.Start()
 	audit := Audit(n)
-	l := newLoad(t, n.Logs, 10, rng)
+	l := newLoad(t, n, 10, rng)
 	// Only files that are neither renamed nor truncated can be watched for staying open.
 	sockets, files := n.listening(), ""
 	n.Eventually(largest, "the steady file is open", func() bool {

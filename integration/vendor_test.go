@@ -87,7 +87,7 @@ func post(t *testing.T, v *Vendor, body string) int {
 
 // logLine is one line as a vendor gets it.
 func logLine(seq int, at int64) string {
-	return fmt.Sprintf("syslog,host=h message=\"seq=%09d w=a t=1 pad=x\" %d\n", seq, at)
+	return fmt.Sprintf("syslog,host=h message=\"seq=%09d w=a t=1 pad=x.\" %d\n", seq, at)
 }
 
 func TestJudgeFindsWhatIsWrong(t *testing.T) {
@@ -199,12 +199,16 @@ func TestWriterNumbersEveryLine(t *testing.T) {
 			t.Errorf("%q: %s %d %v", text, w, n, got)
 		}
 	}
-	f("seq=000000007 w=a t=5 pad=xx", "a", 7, true)
-	f("seq=7 w=a t=5 pad=xx", "", 0, false)
-	f("seq=000000000 w=a t=5", "", 0, false)
-	f("seq=00000000000 w=a t=5", "", 0, false)
-	f("eq=000000007 w=a t=5", "", 0, false)
-	if _, _, at, _ := parseNumber("seq=000000007 w=a t=1500000000 pad="); !at.Equal(time.Unix(1, 5e8)) {
+	f("seq=000000007 w=a t=5 pad=xx.", "a", 7, true)
+	f("seq=000000007 w=a t=5 pad=.", "a", 7, true)
+	f("seq=7 w=a t=5 pad=xx.", "", 0, false)
+	f("seq=000000000 w=a t=5 pad=.", "", 0, false)
+	f("seq=00000000000 w=a t=5 pad=.", "", 0, false)
+	f("eq=000000007 w=a t=5 pad=.", "", 0, false)
+	f("seq=000000007 w=a t=5", "", 0, false)
+	f("seq=000000007 w=a t=5 pad=xx", "", 0, false) // the end is missing
+	f("seq=000000007 w=a t=5 pad=x.seq=000000008 w=a t=5 pad=.", "", 0, false)
+	if _, _, at, _ := parseNumber("seq=000000007 w=a t=1500000000 pad=."); !at.Equal(time.Unix(1, 5e8)) {
 		t.Error(at)
 	}
 }

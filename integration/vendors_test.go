@@ -122,7 +122,7 @@ func TestKillsAgainstDatadogLoseNothing(t *testing.T) {
 		Destinations: []string{fmt.Sprintf("dd: {type: datadog, url: %q, api_key: \"0123\", in_flight: 4, names: otel}", serveHTTP(t, dd))},
 	}))
 	first := watching(n, "dd")
-	l := newLoad(t, n.Logs, 20, rng)
+	l := newLoad(t, n, 20, rng)
 	l.writers = append(l.writers, first)
 	audit := Audit(n)
 	var flying int64
@@ -194,7 +194,7 @@ func TestKillsAgainstGoogleShowEachLineOnce(t *testing.T) {
 		Destinations: []string{fmt.Sprintf("gcp: {type: googlecloud, project: my-project, location: global, url: %q, logs_url: %q}", gcp.Addr(), gcp.Addr())},
 	}))
 	first := watching(n, "gcp")
-	l := newLoad(t, n.Logs, 20, rng)
+	l := newLoad(t, n, 20, rng)
 	l.writers = append(l.writers, first)
 	audit := Audit(n)
 	kills := either(20, 250)

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -14,7 +16,8 @@ import (
 )
 
 // Writer writes numbered lines to a log file and rotates it, as a program and
-// its logrotate would. One goroutine writes; Written may be called from any.
+// its logrotate would, or a container and its kubelet. One goroutine writes;
+// Written may be called from any.
 type Writer struct {
 	Name string
 	Path string
@@ -23,7 +26,10 @@ type Writer struct {
 	t       testing.TB
 	f       *os.File
 	n       atomic.Int64
-	rotated int
+	cri     bool     // lines are records of a container runtime
+	stamp   int64    // of the last record
+	rotated int      // how often
+	aside   []string // what it was rotated to, oldest first; the kubelet has compressed all but the last
 }
 
 // NewWriter begins a log file in dir.
@@ -31,7 +37,23 @@ func NewWriter(t testing.TB, dir, name string) *Writer {
 	t.Helper()
 	w := &Writer{Name: name, Path: filepath.Join(dir, name+".log"), Pad: 60, t: t}
 	w.open()
-	t.Cleanup(func() { w.f.Close() })
+	t.Cleanup(w.Close)
+	return w
+}
+
+// Close ends the writing, once or more often.
+func (w *Writer) Close() { w.f.Close() }
+
+// NewContainer begins the log of a pod of that name in the folder that the
+// kubelet keeps them in.
+func NewContainer(t testing.TB, pods, name string) *Writer {
+	t.Helper()
+	dir := filepath.Join(pods, "proof_"+name+"_0000-"+name, "app")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := NewWriter(t, dir, "0")
+	w.Name, w.cri = name, true
 	return w
 }
 
@@ -57,7 +79,13 @@ func (w *Writer) Write(n int) {
 	pad := strings.Repeat("x", w.Pad)
 	for range n {
 		seq++
-		p = fmt.Appendf(p, "seq=%09d w=%s t=%d pad=%s\n", seq, w.Name, at, pad)
+		if w.cri {
+			// A runtime and a program stamp each line by itself, so none shares a microsecond.
+			w.stamp = max(at/1000*1000+7, w.stamp+1000)
+			p = appendRecords(p, w.stamp, fmt.Sprintf("seq=%09d w=%s t=%d pad=%s.", seq, w.Name, w.stamp, pad), seq)
+			continue
+		}
+		p = fmt.Appendf(p, "seq=%09d w=%s t=%d pad=%s.\n", seq, w.Name, at, pad)
 	}
 	w.n.Store(seq) // before: what is written may arrive before Write returns
 	const piece = 48<<10 + 17
@@ -71,22 +99,86 @@ func (w *Writer) Write(n int) {
 	}
 }
 
+// appendRecords appends a line as a container runtime writes it; every seventh
+// one in two pieces.
+func appendRecords(p []byte, at int64, line string, seq int64) []byte {
+	stamp := time.Unix(0, at).UTC().Format("2006-01-02T15:04:05.000000000Z")
+	if seq%7 == 0 {
+		half := len(line) / 2
+		p = fmt.Appendf(p, "%s stdout P %s\n", stamp, line[:half])
+		line = line[half:]
+	}
+	return fmt.Appendf(p, "%s stdout F %s\n", stamp, line)
+}
+
 // Rotate renames the file and begins a new one.
 func (w *Writer) Rotate() {
 	w.f.Close()
-	if err := os.Rename(w.Path, w.aside()); err != nil {
+	if err := os.Rename(w.Path, w.next()); err != nil {
 		w.t.Error(err)
 	}
 	w.open()
 }
 
-// aside names the next rotated file.
-func (w *Writer) aside() string {
+// next names the next rotated file: by number, or by a time as the kubelet does,
+// though it comes more often than once a second.
+func (w *Writer) next() string {
 	w.rotated++
-	return fmt.Sprintf("%s-%08d", w.Path, w.rotated)
+	name := fmt.Sprintf("%s-%08d", w.Path, w.rotated)
+	if w.cri {
+		name = w.Path + time.Unix(1.75e9+int64(w.rotated), 0).UTC().Format(".20060102-150405")
+	}
+	w.aside = append(w.aside, name)
+	return name
 }
 
-// CopyTruncate copies the file and empties it.
+// Kubelet rotates as the kubelet does (pkg/kubelet/logs): what was rotated before
+// is compressed, beside it first, then the file is renamed, and the runtime
+// writes to it until it is told to open a new one.
+func (w *Writer) Kubelet() {
+	if n := len(w.aside); n > 0 {
+		plain := w.aside[n-1]
+		if err := compress(plain); err != nil {
+			w.t.Error(err)
+		}
+		w.aside[n-1] = plain + ".gz"
+	}
+	if err := os.Rename(w.Path, w.next()); err != nil {
+		w.t.Error(err)
+	}
+	w.Write(1)
+	w.f.Close()
+	w.open()
+}
+
+func compress(path string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(text) // to memory
+	_ = z.Close()
+	if err := os.WriteFile(path+".tmp", b.Bytes(), 0o644); err != nil {
+		return err
+	}
+	if err := os.Rename(path+".tmp", path+".gz"); err != nil {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// Forget deletes the oldest of the rotated files.
+func (w *Writer) Forget() {
+	if err := os.Remove(w.aside[0]); err != nil {
+		w.t.Error(err)
+	}
+	w.aside = w.aside[1:]
+}
+
+// CopyTruncate copies the file and empties it. Nothing is written meanwhile: what
+// a program writes between the two, no copytruncate keeps.
 func (w *Writer) CopyTruncate() {
 	from, err := os.Open(w.Path)
 	if err != nil {
@@ -94,7 +186,7 @@ func (w *Writer) CopyTruncate() {
 		return
 	}
 	defer from.Close()
-	to, err := os.Create(w.aside())
+	to, err := os.Create(w.next())
 	if err != nil {
 		w.t.Error(err)
 		return
@@ -131,7 +223,10 @@ func (w *Writer) Run(ctx context.Context, n int, every time.Duration, each func(
 
 // parseNumber reads a numbered line.
 func parseNumber(text string) (writer string, seq int64, at time.Time, ok bool) {
-	text, _, _ = strings.Cut(text, " pad=")
+	text, pad, _ := strings.Cut(text, " pad=")
+	if strings.TrimLeft(pad, "x") != "." {
+		return "", 0, at, false // not whole
+	}
 	fields := strings.Fields(text)
 	if len(fields) != 3 {
 		return "", 0, at, false

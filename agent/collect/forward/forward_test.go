@@ -434,6 +434,21 @@ func TestConfigComplaints(t *testing.T) {
 	}
 }
 
+// FuzzGreeting: whatever a peer says, it is not let in without the key.
+func FuzzGreeting(f *testing.F) {
+	ping := packText([]byte{0x96}, "PING")
+	for _, s := range []string{"host", "salt", "digest", "", ""} {
+		ping = packText(ping, s)
+	}
+	f.Add(ping)
+	f.Add([]byte{0x96, 0xa4, 'P', 'I', 'N', 'G'})
+	f.Fuzz(func(t *testing.T, p []byte) {
+		if err := greet(bufio.NewReader(bytes.NewReader(p)), io.Discard, "key"); err == nil {
+			t.Errorf("%q was let in", p)
+		}
+	})
+}
+
 // FuzzMessages: no bytes make it panic or loop; the books balance; labels are
 // flat sets.
 func FuzzMessages(f *testing.F) {

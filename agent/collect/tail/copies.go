@@ -13,7 +13,7 @@ import (
 // it, and if so how much of it was read there. decided is false as long as the
 // copy may be under way. t.heads is f's.
 func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err error) {
-	if r := t.original(f); r != nil {
+	if r := t.original(f, now); r != nil {
 		f.decode(t.heads.buf[:t.heads.n], r.enc)
 		if f.size >= r.off {
 			return r.off, true, nil
@@ -36,24 +36,46 @@ func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err er
 		if !same {
 			continue
 		}
-		if f.like == nil || f.size != f.alike {
+		if f.likeID = a.id; f.like == nil || f.size != f.alike {
 			f.like, f.alike, f.grown = a, f.size, now
 		}
 		if f.size >= copyEvidence || now.Sub(f.grown) < grace {
 			return 0, false, nil
 		}
 	}
-	if f.like != nil && f.alike >= copyEvidence { // it was a copy, and went its own way
+	if f.like != nil && f.alike >= copyEvidence && f.likeID != "" && f.like.id == f.likeID { // it was a copy, and went its own way
 		return f.alike, true, nil
 	}
-	return 0, true, nil
+	return 0, true, nil // or its original was truncated since, and nothing had been read of it
+}
+
+// replacedUnseen returns the records of f's likely originals that were truncated
+// since they were looked at.
+func (t *Tailer) replacedUnseen(f *file, now time.Time) (recs []*record) {
+	var h heads
+	for _, a := range t.files {
+		if a == f || a.fh == nil || a.gz || !a.settled || a.ignored || a.id == "" || f.path == a.family.root || !relatedNames(f.path, a.path) {
+			continue
+		}
+		var edge [edgeBytes]byte
+		p := &a.pos
+		n, err := a.fh.ReadAt(edge[:p.edgeN], p.next()-int64(p.edgeN))
+		if err != nil && err != io.EOF || h.read(a.fh) != nil {
+			continue // its own look will tell
+		}
+		if !h.fits(a.head) || !bytes.Equal(edge[:n], p.edge[:p.edgeN]) {
+			r := recordOf(a, a.pos, now, true)
+			recs = append(recs, &r)
+		}
+	}
+	return recs
 }
 
 // original returns the record of what f is a copy of.
-func (t *Tailer) original(f *file) *record {
+func (t *Tailer) original(f *file, now time.Time) *record {
 	var best *record
 	dir := path.Dir(f.path)
-	for _, r := range t.archive.all {
+	for _, r := range append(t.replacedUnseen(f, now), t.archive.all...) {
 		if r.used || r.head.n == 0 || path.Dir(r.path) != dir || f.path == r.root || !relatedNames(f.path, r.path) {
 			continue
 		}

@@ -1,7 +1,6 @@
 package tail
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -344,19 +343,3 @@ func TestPodsThatLiveBetweenTwoLooksAreRead(t *testing.T) {
 		t.Errorf("left over: %d files, %d families, %d open, %d folders", len(h.files), len(h.families), h.opened, len(h.find.dirs))
 	}
 }
-
-func TestADiskErrorInTheMiddleOfAReadHoldsUpNothingElse(t *testing.T) {
-	var p position
-	var sum tally
-	blk := signal.LogBlock{}
-	buf := make([]byte, 64)
-	out := &plain{blk: &blk, maxLine: 9, clock: &clock{}, sum: &sum}
-	bad := errors.New("input/output error")
-	if _, err := turn(readerFunc(func([]byte, int64) (int, error) { return 5, bad }), &p, buf, out, 9, 9, &sum); !errors.Is(err, bad) || p != (position{}) || sum != (tally{}) {
-		t.Errorf("%v, at %+v, %+v", err, p, sum)
-	}
-}
-
-type readerFunc func(p []byte, off int64) (int, error)
-
-func (f readerFunc) ReadAt(p []byte, off int64) (int, error) { return f(p, off) }

@@ -19,6 +19,12 @@ import (
 // headBytes is how much of a file's beginning tells it from others.
 const headBytes = 1 << 10
 
+// FNV-1a: needs no table, may be continued at any byte.
+const (
+	fnvBasis = 14695981039346656037
+	fnvPrime = 1099511628211
+)
+
 // head is the fingerprint of the first n bytes of a file. It grows with the
 // file up to headBytes; that of an empty file fits every file.
 type head struct {
@@ -41,13 +47,43 @@ func (h *heads) read(r io.ReaderAt) error {
 		return err
 	}
 	h.n = n
-	sum := uint64(14695981039346656037) // FNV-1a: needs no table, may be continued at any byte
+	sum := uint64(fnvBasis)
 	h.sums[0] = sum
 	for i, c := range h.buf[:n] {
-		sum = (sum ^ uint64(c)) * 1099511628211
+		sum = (sum ^ uint64(c)) * fnvPrime
 		h.sums[i+1] = sum
 	}
 	return nil
+}
+
+// beginning reads a file of which nothing was taken yet: the bytes must be those
+// of its fingerprint, since it may have been truncated and written anew between
+// the two looks at it.
+type beginning struct {
+	io.ReaderAt
+	head head
+}
+
+var errReplaced = errors.New("the file was truncated and written anew")
+
+func (b beginning) ReadAt(p []byte, off int64) (int, error) {
+	n, err := b.ReaderAt.ReadAt(p, off)
+	if off > 0 || len(p) < b.head.n || err != nil && err != io.EOF {
+		return n, err
+	}
+	if n < b.head.n || fingerprint(p[:b.head.n]) != b.head.sum {
+		return 0, errReplaced
+	}
+	return n, err
+}
+
+// fingerprint is the sum of a head whose bytes are p.
+func fingerprint(p []byte) uint64 {
+	sum := uint64(fnvBasis)
+	for _, c := range p {
+		sum = (sum ^ uint64(c)) * fnvPrime
+	}
+	return sum
 }
 
 func (h *heads) head() head { return head{h.n, h.sums[h.n]} }
@@ -73,6 +109,10 @@ type family struct {
 
 // file is one inode that is read, or would be.
 type file struct {
+	queued bool  // in the queue of files to be looked at
+	calm   bool  // as of the last sweep, nothing but its growth concerns it; these three lie together, since each sweep asks all files
+	looked int64 // when its size was last asked for without an event, Unix ns
+
 	key    key
 	rule   *rule
 	family *family
@@ -94,6 +134,7 @@ type file struct {
 	}
 
 	fh      *os.File // nil: closed, because idle, rotated or not yet readable
+	fd      uintptr  // of fh, which asks the kernel each time it is asked
 	gz      bool     // compressed: offsets are those of its text
 	z       *inflater
 	bad     error    // what is damaged in it
@@ -107,17 +148,18 @@ type file struct {
 	lanes   *lanes   // nil for a plain file whose lines are not joined
 	join    logline.Join
 
-	after   *file // an older file of the family that is to be read first
-	asked   bool  // after was sent to its end once more since this one has bytes
-	placed  bool  // its place in the family is certain
-	sure    bool  // no name changed while the last scan looked at its folder
-	sibling bool  // only the name that a rotation gave it makes it ours
-	prev    *file // the same as after, until settled
-	follows bool  // the family had a newest file when this one came
-	like    *file // the file of which this seems to be a copy; nothing is read until that is decided
-	alike   int64 // how many bytes are known to be equal
+	after   *file  // an older file of the family that is to be read first
+	asked   bool   // after was sent to its end once more since this one has bytes
+	placed  bool   // its place in the family is certain
+	sure    bool   // no name changed while the last scan looked at its folder
+	sibling bool   // only the name that a rotation gave it makes it ours
+	prev    *file  // the same as after, until settled
+	follows bool   // the family had a newest file when this one came
+	like    *file  // the file of which this seems to be a copy; nothing is read until that is decided
+	likeID  string // its id then: "" if nothing had been read of it
+	alike   int64  // how many bytes are known to be equal
+	stirs   int    // how often names changed before the first bytes of this generation were taken
 
-	queued   bool
 	eof      bool      // the last look saw the end
 	grown    time.Time // of the last look that saw new bytes
 	round    int       // of the last scan that saw it
@@ -163,6 +205,7 @@ func (t *Tailer) open(f *file, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	f.fd = fh.Fd()
 	if f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime(); f.gz {
 		f.z = &inflater{fh: fh}
 		t.inflating++
@@ -185,9 +228,18 @@ func (t *Tailer) close(f *file) {
 		t.inflating--
 	}
 	f.fh.Close()
-	f.fh, f.z = nil, nil
+	f.fh, f.z, f.calm = nil, nil, false
 	f.isClosed.Store(true)
 	t.opened--
+}
+
+// resized reports whether the open file ends elsewhere than at the last look.
+func (f *file) resized() bool {
+	if f.gz {
+		return false
+	}
+	size, err := sizeOf(f.fd)
+	return err == nil && size != f.pos.scan
 }
 
 // newGen returns a number for a generation, larger than all before.

@@ -2,6 +2,7 @@ package tail
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -25,13 +26,14 @@ type rule struct {
 	form    form
 	enc     encoding
 	join    logline.Join
-	parse   string                                    // label causeway.log.parse; "": none
-	pod     func(root string) (uid, container string) // nil where no Advisor is asked
-	unless  string                                    // nothing is read while this folder is there
-	poll    bool                                      // events are not relied on
-	trust   bool                                      // events are relied on whatever the file system
-	must    bool                                      // the folder is to be there
-	known   bool                                      // an earlier scan saw its files, so a file it has not seen is new
+	parse   string                                       // label causeway.log.parse; "": none
+	pod     func(root string) (uid, container string)    // nil where no Advisor is asked
+	unless  string                                       // nothing is read while this folder is there
+	poll    bool                                         // events are not relied on
+	trust   bool                                         // events are relied on whatever the file system
+	must    bool                                         // the folder is to be there
+	faulty  func(path string, r io.ReaderAt) io.ReaderAt // nil but in tests: a disk that fails
+	known   bool                                         // an earlier scan saw its files, so a file it has not seen is new
 }
 
 // segments splits a pattern into its literal front and the rest.
@@ -127,6 +129,19 @@ type dir struct {
 	trust   bool // a rule says that they do
 	round   int  // of the last scan that came by
 	listed  time.Time
+	looked  time.Time // when it was last asked whether it was touched
+	mtime   int64     // before it was listed, Unix ns
+	racy    bool      // it had changed just before it was listed: its time may not tell of a change that followed
+}
+
+// A file system's clock stands still for up to 10 ms.
+const racyWithin = 20 * time.Millisecond
+
+// touched reports whether names came or went since d was listed, as far as the
+// folder's time tells.
+func (d *dir) touched() bool {
+	at, ok := timeOf(d.path)
+	return ok == (d.err != nil) || ok && at != d.mtime
 }
 
 // entry is one name in a folder.
@@ -197,6 +212,7 @@ type finder struct {
 	watch   *watch // nil: every folder is looked at once a second
 	noWatch error  // why a folder is not watched
 	round   int
+	stale   bool              // a folder is dirty
 	rule    *rule             // the one that is walked
 	now     time.Time         // of the scan
 	refused map[string]string // path -> why it is not read
@@ -217,12 +233,13 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 	switch {
 	case c == changedWatch, name == "": // the folder itself went or moved
 		delete(fd.byWatch, wd)
-		d.wd, d.dirty = -1, true
+		d.wd = -1
+		fd.mark(d)
 		if c != changedWatch {
 			fd.watch.remove(wd)
 		}
 	case c == changedNames:
-		d.dirty = true
+		fd.mark(d)
 	}
 	if e := d.find(name); e != nil && e.statted {
 		return e.key, true
@@ -232,7 +249,7 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 
 func (fd *finder) dirtyAll() {
 	for _, d := range fd.dirs {
-		d.dirty = true
+		fd.mark(d)
 	}
 }
 
@@ -244,13 +261,34 @@ func (fd *finder) quiet(c candidate) bool {
 }
 
 // due reports whether a scan would find something new, as far as events tell.
-func (fd *finder) due() bool {
+func (fd *finder) due() bool { return fd.stale || fd.round == 0 }
+
+// mark makes the next scan list d again.
+func (fd *finder) mark(d *dir) {
+	d.dirty, fd.stale = true, true
+}
+
+// touchMany is how many folders are asked for their time in one sweep: 2 ms of
+// work at most. Of more, each one has its turn within as many seconds as it takes.
+const touchMany = 512
+
+// dirtyTouched marks the folders that changed, though no event spoke of it:
+// events may be lost, and a folder whose parent was renamed has none.
+func (fd *finder) dirtyTouched(now time.Time) {
+	every, left := time.Duration(1+len(fd.dirs)/touchMany)*sweepEvery, touchMany
 	for _, d := range fd.dirs {
-		if d.dirty {
-			return true
+		switch {
+		case d.dirty:
+		case now.Sub(d.listed) >= listEvery:
+			fd.mark(d)
+		case left > 0 && now.Sub(d.looked) >= every:
+			d.looked = now
+			left--
+			if d.racy || d.touched() {
+				fd.mark(d)
+			}
 		}
 	}
-	return fd.round == 0
 }
 
 // dirtyPolled marks the folders of which no event tells.
@@ -264,7 +302,7 @@ func (fd *finder) dirtyPolled() {
 				continue
 			}
 		}
-		d.dirty = true
+		fd.mark(d)
 	}
 }
 
@@ -273,7 +311,7 @@ func (fd *finder) dirtyPolled() {
 // been rotated from before.
 func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate {
 	fd.round++
-	fd.now = now
+	fd.now, fd.stale = now, false
 	fd.refused = map[string]string{}
 	var found []candidate
 	seen := map[key]bool{}
@@ -377,6 +415,9 @@ func (fd *finder) list(p string) *dir {
 		d.poll, d.trust = d.poll || fd.rule.poll, d.trust || fd.rule.trust
 	}
 	fd.watchDir(d) // before listing, so that nothing falls between
+	if at, ok := timeOf(p); ok {
+		d.mtime, d.racy = at, time.Since(time.Unix(0, at)) < racyWithin
+	}
 	names, err := os.ReadDir(p)
 	d.err = err
 	switch {
@@ -385,7 +426,7 @@ func (fd *finder) list(p string) *dir {
 		return d
 	case err != nil:
 		fd.refused[p] = remedied(err)
-		d.dirty = true
+		fd.mark(d)
 		return d
 	}
 	d.entries = make([]entry, len(names))

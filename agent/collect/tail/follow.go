@@ -15,7 +15,7 @@ import (
 const (
 	grace        = 5 * time.Second  // how long a rotated or deleted file must not have grown before it is let go
 	partialAfter = 30 * time.Second // how long the last line of a file that is still there may lack its end
-	listEvery    = 30 * time.Second // each folder is listed, and the files in it compared, this often though no event spoke of it
+	listEvery    = 5 * time.Minute  // each folder is listed, and the files in it compared, this often though nothing spoke of a change
 	copyEvidence = 1 << 10          // so many equal bytes are no accident
 )
 
@@ -53,6 +53,7 @@ func (t *Tailer) scan(now time.Time) bool {
 			f = t.add(c, now)
 		}
 		f.round, f.gone, f.poll, f.sure = round, false, c.poll, t.find.quiet(c)
+		f.calm = f.calm && !c.poll
 		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
 			f.listed.size, f.listed.mtime = c.size, c.mtime
 			t.enqueue(f)
@@ -91,8 +92,11 @@ func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
 		return f.size != c.size || !f.mtime.Equal(c.mtime)
 	case f.ignored:
 		return true
-	case f.fh != nil || !f.settled:
+	case f.fh != nil: // which keeps its inode from being used again
 		return false
+	case !f.settled: // nothing is known of what it held; a rotated file does not change, and none shrinks
+		return f.gz != c.gz || f.family.root != c.root || c.size < f.listed.size ||
+			f.rotated && (c.size != f.listed.size || !c.mtime.Equal(f.listed.mtime))
 	}
 	return !t.stillIs(f, c, now)
 }
@@ -145,6 +149,14 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 		}
 	}
 	t.enqueue(f)
+	if c.rule.known && !c.gz && t.opened < t.budget {
+		// At once: it may be deleted before it has its turn, and its inode be another
+		// file's then.
+		if err := t.open(f, now); errors.Is(err, fs.ErrNotExist) || errors.Is(err, errMoved) {
+			t.fail(f, err)
+			t.drop(f, now)
+		}
+	}
 	return f
 }
 
@@ -337,6 +349,10 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 	switch {
 	case f.id == "":
 		return false, t.atEnd(f, now)
+	case f.pos.next() == 0 && t.stirred(f):
+		f.id, f.head = "", head{}
+		t.displace(f)
+		return true, nil
 	case f.after != nil: // its first bytes came since it was asked whether it has to wait
 		return true, nil
 	}
@@ -379,8 +395,14 @@ func (t *Tailer) endGz(f *file) error {
 
 // turn gives one chunk of f to the open batch.
 func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
-	out := t.taker(f, now)
-	o, err := turn(f.src(), &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	out, src := t.taker(f, now), f.src()
+	if f.pos.next() == 0 {
+		src = beginning{src, f.head}
+	}
+	o, err := turn(src, &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
+	if errors.Is(err, errReplaced) {
+		return outcome{replaced: true}, nil
+	}
 	t.put(f, out)
 	return o, err
 }
@@ -425,7 +447,7 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	}
 	t.stats.Truncations.Add(1)
 	f.family.truncations.Add(1)
-	f.gen, f.id, f.head = t.newGen(now), "", head{}
+	f.gen, f.id, f.head, f.stirs = t.newGen(now), "", head{}, 0
 	f.was = f.pos.enc
 	f.pos = position{hole: true, enc: f.rule.enc}
 	f.done = f.pos
@@ -490,7 +512,7 @@ func (t *Tailer) fail(f *file, err error) {
 	text := remedied(err)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errMoved) {
 		if d := t.find.dirs[path.Dir(f.path)]; d != nil {
-			d.dirty = true // the next scan knows what became of it
+			t.find.mark(d) // the next scan knows what became of it
 		}
 		return
 	}

@@ -107,8 +107,11 @@ func (z *inflater) damage() error {
 
 // src is what the text of f is read from.
 func (f *file) src() io.ReaderAt {
-	if f.z != nil {
+	switch {
+	case f.z != nil:
 		return f.z
+	case f.rule.faulty != nil:
+		return f.rule.faulty(f.path, f.fh)
 	}
 	return f.fh
 }
@@ -130,11 +133,19 @@ func (t *Tailer) settleGz(f *file) error {
 	if err := f.z.damage(); err != nil && t.heads.n == 0 {
 		return t.damaged(f, err)
 	}
+	var unread *file
 	for _, a := range f.family.files {
-		if a != f && a.z == nil && a.fh != nil && a.head.n > 0 && t.heads.fits(a.head) {
+		switch {
+		case a == f || a.gz || a.fh == nil:
+		case a.head.n > 0 && t.heads.fits(a.head):
 			t.leave(f)
 			return nil
+		case a.gone && !a.settled && t.compressedTo(a, f):
+			unread = a
 		}
+	}
+	if unread != nil { // it was opened and compressed before its turn: the other one's name says when that is
+		t.drop(unread, f.found)
 	}
 	r, err := t.compressedFrom(f)
 	f.decode(t.heads.buf[:t.heads.n], t.encodingBefore(f, r))
@@ -156,6 +167,14 @@ func (t *Tailer) settleGz(f *file) error {
 	f.gen, f.id, f.head = r.gen, r.id, r.head
 	t.lastGen = max(t.lastGen, r.gen)
 	return t.stand(f, r.off, r.lanes)
+}
+
+// compressedTo reports whether f is what a was compressed to, as far as the
+// beginning, which t.heads has of f, and the length tell.
+func (t *Tailer) compressedTo(a, f *file) bool {
+	var h heads
+	info, err := a.fh.Stat()
+	return err == nil && uint32(info.Size()) == lengthOf(f.fh) && h.read(a.fh) == nil && h.head() == t.heads.head()
 }
 
 // compressedFrom returns the record of the file that f was made of.

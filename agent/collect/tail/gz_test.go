@@ -92,6 +92,47 @@ func TestWhatIsReadIsNotReadAgainWhenItIsCompressed(t *testing.T) {
 	k.check()
 }
 
+// The inode of a compressed file that had no turn yet is used again by a plain one.
+func TestAnInodeOfACompressedFileThatIsUsedAgain(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(5)
+	h.looks(1)
+	h.inflating = inflateMany // no turn for it
+	h.must(os.WriteFile(h.path("a.log.20261123-000001.gz"), zipped([]byte("deleted unread\n")), 0o644))
+	h.looks(1)
+	h.rename("a.log.20261123-000001.gz", "a.log.new")
+	h.must(os.Truncate(h.path("a.log.new"), 0))
+	h.rename("a.log", "a.log.20261123-000002")
+	h.rename("a.log.new", "a.log")
+	h.inflating = 0
+	w.lines(5)
+	h.looks(8)
+	w.check()
+}
+
+// A file is opened, waits for its turn, and is compressed meanwhile: it is read
+// once, and in the place that its name tells.
+func TestAFileThatIsCompressedBeforeItsTurn(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	k := &kubelet{writer: &writer{host: h, name: "a.log"}}
+	k.lines(20)
+	h.looks(1)
+	k.rotate()
+	k.lines(20)
+	h.find.listed = func(string) { // the scan opens a.log, and names change
+		h.find.listed = nil
+		k.rotate()
+		k.lines(20)
+		k.rotate()
+		k.lines(20)
+		k.rotate()
+	}
+	k.lines(1)
+	h.looks(8)
+	k.check()
+}
+
 func TestFilesCompressedBeforeOurTimeAreLeftAlone(t *testing.T) {
 	h := newHost(t, File{Path: "a.log", Start: "beginning"})
 	k := &kubelet{writer: &writer{host: h, name: "a.log"}}

@@ -20,15 +20,17 @@ func (t *Tailer) place(fam *family) bool {
 	if fam.tries++; !sure && fam.shaken == t.find.round && fam.tries < maxTries {
 		for _, f := range fam.unsure {
 			if d := t.find.dirs[path.Dir(f.path)]; d != nil {
-				d.dirty = true
+				t.find.mark(d)
 			}
 		}
 		return false
 	}
+	follows := fam.newest != nil
+	t.overtake(fam)
+	prev := fam.newest
 	slices.SortStableFunc(fam.unsure, func(a, b *file) int {
 		return cmp.Or(cmp.Compare(b2i(a.path == fam.root), b2i(b.path == fam.root)), byName(a, b), a.mtime.Compare(b.mtime), olderName(a.path, b.path))
 	})
-	prev := fam.newest
 	for a := prev; a != nil; a = a.after {
 		if !a.placed {
 			prev = nil // it was truncated, or waits for one that was, which is among the unsure itself
@@ -38,13 +40,37 @@ func (t *Tailer) place(fam *family) bool {
 	for _, f := range fam.unsure {
 		f.after, f.asked, f.placed = prev, false, true
 		if !f.settled {
-			f.prev, f.follows = prev, prev != nil
+			f.prev, f.follows = prev, follows || prev != nil
 		}
 		prev = f
 		t.enqueue(f)
 	}
 	fam.newest, fam.unsure, fam.tries = prev, nil, 0
 	return true
+}
+
+// overtake takes the file at the family's own path out of the line if files were
+// found beside it and nothing was taken of it yet: they are copies of what it held
+// in between, and it holds what came after them.
+func (t *Tailer) overtake(fam *family) {
+	if !slices.ContainsFunc(fam.unsure, func(f *file) bool { return f.rotated && !f.gz }) {
+		return
+	}
+	i := slices.IndexFunc(fam.files, func(f *file) bool { return f.path == fam.root && !f.gone && !f.ignored && f.placed && f.id == "" })
+	if i < 0 {
+		return
+	}
+	o := fam.files[i]
+	for _, f := range fam.files {
+		if f.after == o {
+			f.after = o.after
+		}
+	}
+	if fam.newest == o {
+		fam.newest = o.after
+	}
+	o.placed, o.after = false, nil
+	fam.unsure = append(fam.unsure, o)
 }
 
 // displace takes f, which was truncated, out of the line: a copy that holds what
@@ -60,9 +86,34 @@ func (t *Tailer) displace(f *file) {
 		}
 	}
 	if d := t.find.dirs[path.Dir(f.path)]; d != nil {
-		d.dirty = true
+		t.find.mark(d)
 	}
 	fam.shaken = t.find.round + 1 // what the last scan saw is no second opinion
+}
+
+// stirred reports whether names in f's folder changed since the scan that put f
+// where it is. It is asked when the first bytes of f are known: if they were
+// written after another truncation, the copy of what stood there before was made
+// before them, and its name is noticed now. A folder that never comes to rest is
+// believed in the end.
+func (t *Tailer) stirred(f *file) bool {
+	if f.path != f.family.root || !f.pos.hole || f.stirs >= maxTries {
+		return false
+	}
+	d := t.find.dirs[path.Dir(f.path)]
+	if d == nil {
+		return false
+	}
+	if d.wd >= 0 {
+		t.find.watch.drain(t.event)
+	} else if !d.dirty && d.touched() {
+		t.find.mark(d)
+	}
+	if !d.dirty {
+		return false
+	}
+	f.stirs++
+	return true
 }
 
 // waits reports whether f may not be read yet, because its place is not known or

@@ -223,6 +223,72 @@ func TestLinesBetweenTheCopyAndTheTruncation(t *testing.T) {
 	}
 }
 
+// A file that was empty, or of which nothing was taken, at the last look, and was
+// copied and truncated several times since: what the copies hold comes first.
+func TestCopiesOfWhatWasNeverSeen(t *testing.T) {
+	eachWay(t, func(t *testing.T, h *host) {
+		w := &writer{host: h, name: "a.log"}
+		w.lines(40)
+		h.looks(1)
+		for range 5 {
+			w.rotateByCopy(20)
+			h.looks(2) // it is empty
+			for range 3 {
+				w.lines(40)
+				w.rotateByCopy(20)
+			}
+			w.lines(40)
+			h.looks(4)
+		}
+		w.check()
+	})
+}
+
+// A copy is under way when it is seen first, and of what it copies nothing was
+// taken when that is truncated.
+func TestACopyWhoseOriginalWasNeverRead(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(40)
+	h.looks(1)
+	w.rotateByCopy(9)
+	h.looks(1)
+	w.lines(300)
+	text, err := os.ReadFile(h.path("a.log"))
+	h.must(err)
+	h.find.listed = func(string) { // between the listing and the looks at the files
+		h.find.listed = nil
+		h.write("a.log.0", string(text[:2000]))
+	}
+	h.write("other", "")
+	h.looks(1)
+	h.write("a.log.0", string(text[2000:]))
+	h.must(os.Truncate(h.path("a.log"), 0))
+	w.lines(40)
+	h.looks(8)
+	w.check()
+}
+
+// The file is truncated and written anew after the scan that found it in its
+// place: the copy that was made before is noticed before its first bytes count.
+func TestATruncationBetweenAScanAndTheRead(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(40)
+	h.looks(1)
+	w.rotateByCopy(9)
+	w.lines(40)
+	scans := 0
+	h.find.listed = func(string) {
+		if scans++; scans == 3 { // the one that puts it behind its first copy
+			w.rotateByCopy(9)
+			w.lines(40)
+		}
+	}
+	h.looks(8)
+	w.check()
+}
+
 func TestFilesThatBeginAlikeAreNoCopies(t *testing.T) {
 	banner := strings.Repeat("welcome to the program\n", 3)
 	h := newHost(t, File{Path: "*.log"}).start().looks(1)

@@ -75,6 +75,8 @@ const (
 	batchLines = 5000
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
 	sweepEvery = time.Second
+	recently   = 10 * time.Second // a file that grew since then is asked for its size in each sweep
+	lookMany   = 1024             // so many idle files are asked for their size in one sweep, and of more each in its turn
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
@@ -315,30 +317,41 @@ func (t *Tailer) event(wd int, c change, name string) {
 }
 
 func (t *Tailer) enqueue(f *file) {
-	if !f.queued {
+	if f.calm = false; !f.queued {
 		f.queued = true
 		t.queue = append(t.queue, f)
 	}
 }
 
-// sweep is done once a second: it enqueues the files that no event speaks of.
+// sweep is done once a second: it enqueues the files that no event speaks of, be
+// it because an event was lost.
 func (t *Tailer) sweep(now time.Time) {
 	t.find.dirtyPolled()
+	idle, before := lookMany, now.Add(-time.Duration(1+t.opened/lookMany)*sweepEvery).UnixNano()
 	for _, f := range t.files {
-		partial := f.pos.scan > f.pos.off || f.lanes.pending()
+		partial := !f.calm && (f.pos.scan > f.pos.off || f.lanes.pending())
 		switch {
+		case f.calm:
+			if idle > 0 && f.looked <= before {
+				f.looked = now.UnixNano()
+				idle--
+				if f.resized() {
+					t.enqueue(f)
+				}
+			}
 		case f.ignored:
 		case f.bad != nil && f.fh == nil:
 		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
 			partial && now.Sub(f.grown) >= partialAfter, f.lanes.overdue(now, t.cfg.MultilineWait):
 			t.enqueue(f)
+		case f.fh == nil || f.queued || t.find.watch == nil:
+		case f.resized():
+			t.enqueue(f)
+		default:
+			f.calm = !partial && now.Sub(f.grown) >= recently
 		}
 	}
-	for _, d := range t.find.dirs { // events may be lost, and a folder whose parent was renamed has none
-		if now.Sub(d.listed) >= listEvery {
-			d.dirty = true
-		}
-	}
+	t.find.dirtyTouched(now)
 	t.archive.sweep(now.Unix())
 	if t.opened > t.budget { // many came at once, and nothing was idle then
 		t.closeIdle()

@@ -2,7 +2,12 @@
 
 package tail
 
-import "context"
+import (
+	"context"
+	"io"
+	"os"
+	"syscall"
+)
 
 // watch is not there on this system: every folder is looked at once a second.
 type watch struct{}
@@ -14,3 +19,13 @@ func (w *watch) remove(int)                                     {}
 func (w *watch) drain(func(wd int, change change, name string)) {}
 func (w *watch) close()                                         {}
 func watchable(string) bool                                     { return false }
+
+func timeOf(dir string) (ns int64, ok bool) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return 0, false
+	}
+	return info.ModTime().UnixNano(), true
+}
+
+func sizeOf(fd uintptr) (int64, error) { return syscall.Seek(int(fd), 0, io.SeekEnd) }
