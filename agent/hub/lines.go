@@ -150,6 +150,7 @@ func parseLines(p *logline.Parser, blk *signal.LogBlock, st *Stats) {
 		attrs = append(attrs, out...)
 		l.AttrEnd = uint32(len(attrs))
 	}
+	p.Rest() // thousands of streams say nothing most of the time
 	blk.Attrs = attrs
 	st.Parsed.Add(int64(parsed))
 	st.Unparsed.Add(int64(len(blk.Lines) - parsed))

@@ -49,6 +49,7 @@ package logline
 import (
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // Format is the form of a stream's lines.
@@ -101,10 +102,34 @@ type Record struct {
 type Parser struct {
 	format Format
 	guess  guess // of Auto
-	fields fields
 	clock  clock
+	*scratch
+}
+
+// scratch is what a parser needs while it has a line, which is most of it.
+type scratch struct {
+	fields fields
 	found  found
 	plain  [256]byte // a key or a value of JSON without its escapes
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+// Rest lets others use what the parser needs only while it has a line. What Parse
+// returned is not valid after it.
+func (p *Parser) Rest() {
+	if p.scratch != nil {
+		p.found.clock = nil
+		scratches.Put(p.scratch)
+		p.scratch = nil
+	}
+}
+
+func (p *Parser) wake() {
+	if p.scratch == nil {
+		p.scratch = scratches.Get().(*scratch)
+		p.fields.reset()
+	}
 }
 
 // NewParser returns a parser of lines in the form f.
@@ -116,6 +141,7 @@ func NewParser(f Format) *Parser { return &Parser{format: f} }
 // come back as attrs. If ok is false the line has not the parser's form, and
 // out is attrs; so it is with None, but ok.
 func (p *Parser) Parse(line []byte, at int64, attrs []byte) (r Record, out []byte, ok bool) {
+	p.wake()
 	switch p.format {
 	case None:
 		return Record{Level: unknown}, attrs, true

@@ -35,6 +35,7 @@ func ParseSyslog(msg []byte, at int64, attrs []byte) (r Record, body, out []byte
 // ParseSyslog is the function of that name without its allocations: out is
 // valid until p is used again.
 func (p *Parser) ParseSyslog(msg []byte, at int64, attrs []byte) (r Record, body, out []byte, ok bool) {
+	p.wake()
 	for len(msg) > 0 && (msg[len(msg)-1] == '\n' || msg[len(msg)-1] == 0) { // as some senders end it
 		msg = msg[:len(msg)-1]
 	}

@@ -268,20 +268,23 @@ func (fd *finder) mark(d *dir) {
 	d.dirty, fd.stale = true, true
 }
 
-// touchMany is how many folders are asked for their time in one sweep: 2 ms of
+// touchMany is how many folders are asked for their time in one sweep: a ms of
 // work at most. Of more, each one has its turn within as many seconds as it takes.
-const touchMany = 512
+const touchMany = 256
 
 // dirtyTouched marks the folders that changed, though no event spoke of it:
 // events may be lost, and a folder whose parent was renamed has none.
 func (fd *finder) dirtyTouched(now time.Time) {
 	every, left := time.Duration(1+len(fd.dirs)/touchMany)*sweepEvery, touchMany
 	for _, d := range fd.dirs {
+		if left == 0 {
+			break // a map begins anywhere: the others have their turn
+		}
 		switch {
 		case d.dirty:
 		case now.Sub(d.listed) >= listEvery:
 			fd.mark(d)
-		case left > 0 && now.Sub(d.looked) >= every:
+		case now.Sub(d.looked) >= every:
 			d.looked = now
 			left--
 			if d.racy || d.touched() {

@@ -76,7 +76,7 @@ const (
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
 	sweepEvery = time.Second
 	recently   = 10 * time.Second // a file that grew since then is asked for its size in each sweep
-	lookMany   = 1024             // so many idle files are asked for their size in one sweep, and of more each in its turn
+	lookMany   = 512              // so many idle files are asked for their size in one sweep, and of more each in its turn
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
