@@ -201,9 +201,13 @@ func TestOffsetsNeverKnowMoreThanTheSyncedSpool(t *testing.T) {
 	v.Close()
 	n.Configure(n.Text(Plan{Active: []string{"a"}, Destinations: []string{Influx("a", v.URL, "")}, Spool: "sync: 1h"})) // only who must syncs
 	head, offsets := filepath.Join(n.Data, "spool", "log", "HEAD"), filepath.Join(n.Data, "tail", "offsets")
-	changed := func(path string, since time.Time) bool {
-		info, err := os.Stat(path)
-		return err == nil && info.ModTime().After(since)
+	// A file's time is that of the kernel's last tick, which may lie before a
+	// time.Now() that was asked for first: only two of them can be compared.
+	written := func(path string) (at time.Time) {
+		if info, err := os.Stat(path); err == nil {
+			at = info.ModTime()
+		}
+		return at
 	}
 	n.Start()
 	w := NewWriter(t, n.Logs, "w")
@@ -216,7 +220,7 @@ func TestOffsetsNeverKnowMoreThanTheSyncedSpool(t *testing.T) {
 			must(t, err)
 			sizes[path] = info.Size()
 		}
-		began := time.Now()
+		headWas, offsetsWas := written(head), written(offsets)
 		w.Write(500)
 		n.Eventually(largest, "the lines are spooled", func() bool {
 			l, err := n.Ledger()
@@ -226,10 +230,10 @@ func TestOffsetsNeverKnowMoreThanTheSyncedSpool(t *testing.T) {
 		// half from here they know of the lines, if they ever will.
 		spooled := time.Now()
 		n.Eventually(largest, "the offsets are written", func() bool {
-			return changed(offsets, began) && time.Since(spooled) > 1500*time.Millisecond
+			return !written(offsets).Equal(offsetsWas) && time.Since(spooled) > 1500*time.Millisecond
 		})
 		n.Kill()
-		if !changed(head, began) { // no sync has ended since
+		if written(head).Equal(headWas) { // no sync has ended since
 			segs, err := filepath.Glob(filepath.Join(n.Data, "spool", "log", "*.seg"))
 			must(t, err)
 			for _, path := range segs {
