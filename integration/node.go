@@ -378,6 +378,10 @@ func (n *Node) Journal() string { return n.log.tail(1 << 30) }
 // RSS returns the agent's resident memory in bytes.
 func (n *Node) RSS() int64 { return n.memory("VmRSS") }
 
+// Own is what RSS has besides pages of the binary, which come and go with the
+// kernel's page cache.
+func (n *Node) Own() int64 { return n.memory("RssAnon") }
+
 // Peak returns the most that it has been.
 func (n *Node) Peak() int64 { return n.memory("VmHWM") }
 

@@ -576,14 +576,22 @@ func (h *Hub) Newest() uint64 { return h.spools[signal.Log].Newest() }
 // Sync makes every log frame up to Newest survive a power cut.
 func (h *Hub) Sync() error { return h.spools[signal.Log].Sync() }
 
-// Replay calls f for the batch of each log frame after seq, oldest first. The
-// batch is valid during the call only.
+// Replay calls f for the batch of each log frame after seq, oldest first, and with
+// nil where frames are missing: a power cut may take some and leave younger ones.
+// The batch is valid during the call only.
 func (h *Hub) Replay(after uint64, f func(*signal.Batch)) error {
 	var b signal.Batch
-	return h.spools[signal.Log].Scan(after, func(_ spool.Seq, frame []byte) error {
+	next := after + 1
+	return h.spools[signal.Log].Scan(after, func(seq spool.Seq, frame []byte) error {
+		if seq != next && next > 1 { // of what was before the oldest nothing is known
+			f(nil)
+		}
+		next = seq + 1
 		b.Reset(signal.Log)
 		if signal.AppendFromFrame(&b, frame) == nil {
 			f(&b)
+		} else {
+			f(nil)
 		}
 		return nil
 	})

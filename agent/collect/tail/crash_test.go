@@ -313,3 +313,41 @@ func TestReplayMovesFilesOn(t *testing.T) {
 	f(record{off: 15, lanes: [2]int64{15, 20}}, blocks{block("/stdout", 10)}, blocks{block("/stdout", 15), block("/stderr", 20)})
 	f(record{off: 30, lanes: [2]int64{30, 30}}, blocks{block("/stdout", 15), block("/stderr", 20)}, blocks{block("/stderr", 30)})
 }
+
+// A power cut may take frames and leave younger ones: what stood in them is read
+// again, and what came after it, too.
+func TestAFileGoesOnBeforeAGapInTheSpool(t *testing.T) {
+	key := func(gen int64) string { return identity{gen: gen, head: head{n: 1, sum: 1}}.String() }
+	blk := func(gen, from, to int64) *signal.Batch {
+		return &signal.Batch{Kind: signal.Log, Logs: []signal.LogBlock{{File: key(gen), Start: from, End: to}}}
+	}
+	for name, c := range map[string]struct {
+		frames []*signal.Batch
+		want   [2]int64 // of files 1 and 2, which are known up to 100
+	}{
+		"whole":          {[]*signal.Batch{blk(1, 100, 200), blk(2, 100, 300), blk(1, 200, 400)}, [2]int64{400, 300}},
+		"a jump by plan": {[]*signal.Batch{blk(1, 100, 200), blk(1, 250, 400)}, [2]int64{400, 100}},
+		"a gap":          {[]*signal.Batch{blk(1, 100, 200), nil, blk(1, 300, 400), blk(2, 100, 300), blk(1, 400, 500)}, [2]int64{200, 300}},
+		"a gap at once":  {[]*signal.Batch{nil, blk(1, 150, 200), blk(2, 100, 120), blk(2, 120, 130)}, [2]int64{100, 130}},
+	} {
+		s := &state{files: []record{{gen: 1, id: key(1), off: 100}, {gen: 2, id: key(2), off: 100}}}
+		if err := s.replay(frames(c.frames), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int64{s.files[0].off, s.files[1].off}; got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+// frames is a spool that holds what it is told.
+type frames []*signal.Batch
+
+func (frames) Newest() uint64 { return 0 }
+func (frames) Sync() error    { return nil }
+func (f frames) Replay(_ uint64, to func(*signal.Batch)) error {
+	for _, b := range f {
+		to(b)
+	}
+	return nil
+}

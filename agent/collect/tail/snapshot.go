@@ -23,8 +23,8 @@ type Memory interface {
 	Newest() uint64
 	// Sync makes everything up to Newest survive a power cut.
 	Sync() error
-	// Replay calls f for each log batch in frames after seq, oldest first. The
-	// batch is only valid during the call.
+	// Replay calls f for each log batch in frames after seq, oldest first, and with
+	// nil where frames are missing. The batch is only valid during the call.
 	Replay(after uint64, f func(*signal.Batch)) error
 }
 
@@ -257,7 +257,13 @@ func (s *state) replay(mem Memory, now time.Time) error {
 		byGen[s.files[i].gen] = i
 	}
 	touched := map[int]bool{}
+	gap := false             // frames are missing
+	behind := map[int]bool{} // a gap: what the spool has of the file after it is read again
 	return mem.Replay(s.seq, func(b *signal.Batch) {
+		if b == nil {
+			gap = true
+			return
+		}
 		clear(touched)
 		for i := range b.Logs {
 			blk := &b.Logs[i]
@@ -274,6 +280,10 @@ func (s *state) replay(mem Memory, now time.Time) error {
 			}
 			if r := &s.files[j]; r.id == "" { // it was empty when the snapshot was taken
 				r.id, r.head, r.enc = id.String(), id.head, id.enc
+			}
+			if r := &s.files[j]; behind[j] || gap && blk.Start > max(r.off, r.lanes[0], r.lanes[1]) {
+				behind[j] = true
+				continue
 			}
 			s.files[j].forward(blk.End, lane, touched[j])
 			touched[j] = true
