@@ -57,8 +57,11 @@ func TestOutageCostsNoMemoryAndNoLine(t *testing.T) {
 	// sent. What goes back to the kernel while nothing is written is no matter.
 	plateau := rss[len(rss)/10:]
 	lo, hi := slices.Min(plateau), slices.Max(plateau)
-	if level := plateau[:len(plateau)/10]; float64(hi) > 1.1*float64(slices.Max(level)) {
-		t.Errorf("resident memory went from %d to %d MiB during the outage: more than 10 %%", slices.Max(level)>>20, hi>>20)
+	// In the short form the heap's own swing between two collections is more than a
+	// tenth of so little; what is spooled is more than three times that.
+	swing := either[int64](24<<20, 0)
+	if level := slices.Max(plateau[:len(plateau)/10]); float64(hi-swing) > 1.1*float64(level) {
+		t.Errorf("resident memory went from %d to %d MiB during the outage: more than 10 %%", level>>20, hi>>20)
 	}
 
 	before = n.CPU()
