@@ -64,7 +64,7 @@ func (t *Tailer) replacedUnseen(f *file, now time.Time) (recs []*record) {
 			continue // its own look will tell
 		}
 		if !h.fits(a.head) || !bytes.Equal(edge[:n], p.edge[:p.edgeN]) {
-			r := recordOf(a, a.pos, now, true)
+			r := recordOf(a, &a.pos, now, true) // read before a's next turn
 			recs = append(recs, &r)
 		}
 	}

@@ -1,8 +1,12 @@
 package tail
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -268,13 +272,53 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 }
 
+// A snapshot is written every few seconds, of as many files as there are: what it
+// takes in memory does not grow with them.
+func TestASnapshotTakesTheMemoryOfOneRecord(t *testing.T) {
+	f := func(files int) (allocs float64, length int) {
+		h := newHost(t, File{Path: "*.log", Start: "beginning"})
+		for i := range files {
+			h.write(fmt.Sprint(i, ".log"), fmt.Sprint(i, "\n"))
+		}
+		h.start().looks(2)
+		allocs = testing.AllocsPerRun(5, func() {
+			n, err := h.writeState(io.Discard, 1, h.now)
+			h.must(err)
+			length = n
+		})
+		h.must(h.saved())
+		return allocs, length
+	}
+	few, _ := f(1)
+	many, length := f(1000)
+	if many > few || length < 2*snapshotChunk {
+		t.Errorf("%v allocations for a file, %v for 1000; %d bytes", few, many, length)
+	}
+}
+
+// saved reports whether what a snapshot says can be read again, and is all.
+func (h *host) saved() error {
+	h.Helper()
+	h.changed = true
+	h.save(h.now)
+	raw, err := os.ReadFile(filepath.Join(h.Tailer.dir, snapshotName))
+	if err != nil {
+		return err
+	}
+	st, err := parseState(raw)
+	if err == nil && (len(st.files) != len(h.files) || len(raw) != h.savedLen) {
+		err = fmt.Errorf("%d files in %d bytes, want %d in %d", len(st.files), len(raw), len(h.files), h.savedLen)
+	}
+	return err
+}
+
 func FuzzSnapshot(f *testing.F) {
 	f.Add(appendState(nil, someState()))
 	f.Add(appendState(nil, &state{}))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		// The checksum would keep the fuzzer out: it is made right.
 		if n := len(p) - 4; n > 0 {
-			p = appendChecksum(p[:n:n])
+			p = binary.LittleEndian.AppendUint32(p[:n:n], crc32.Checksum(p[:n], castagnoli))
 		}
 		s, err := parseState(p)
 		if err != nil {
@@ -350,4 +394,19 @@ func (f frames) Replay(_ uint64, to func(*signal.Batch)) error {
 		to(b)
 	}
 	return nil
+}
+
+// appendState appends a snapshot of s to dst, which is empty.
+func appendState(dst []byte, s *state) []byte {
+	b := bytes.NewBuffer(dst)
+	if n, err := writeState(b, s.seq, s.patterns, len(s.files), func(yield func(*record) bool) {
+		for i := range s.files {
+			if !yield(&s.files[i]) {
+				return
+			}
+		}
+	}); err != nil || n != b.Len() {
+		panic(fmt.Sprint(n, b.Len(), err))
+	}
+	return b.Bytes()
 }

@@ -464,7 +464,9 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 // it, and for the case that its folder comes back.
 func (t *Tailer) retire(f *file, now time.Time) {
 	if f.settled && f.id != "" {
-		t.archive.add(recordOf(f, f.pos, now, true))
+		r := recordOf(f, &f.pos, now, true)
+		r.edge = slices.Clone(r.edge)
+		t.archive.add(r)
 	}
 }
 
@@ -487,7 +489,8 @@ func (t *Tailer) drop(f *file, now time.Time) {
 	t.changed = true
 }
 
-func recordOf(f *file, pos position, now time.Time, retired bool) record {
+// recordOf is what is to be kept of f, read up to pos; its edge is that of pos.
+func recordOf(f *file, pos *position, now time.Time, retired bool) record {
 	r := record{
 		id: f.id, key: f.key, gen: f.gen, head: f.head, off: pos.off, lanes: [2]int64{pos.off, pos.off},
 		path: f.path, root: f.family.root, seen: now.Unix(), retired: retired,
@@ -496,7 +499,7 @@ func recordOf(f *file, pos position, now time.Time, retired bool) record {
 		r.enc = encAuto
 	}
 	if pos.next() == pos.off {
-		r.edge = slices.Clone(pos.edge[:pos.edgeN])
+		r.edge = pos.edge[:pos.edgeN]
 	}
 	if f.lanes != nil {
 		r.lanes = f.lanes.committed(pos.off)

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,7 +38,7 @@ type record struct {
 	head    head
 	off     int64
 	lanes   [2]int64 // cri: where each iostream goes on, at least off
-	edge    []byte   // the bytes before off, if they are known
+	edge    []byte   // the bytes before off, if they are known; read-only
 	path    string
 	root    string
 	seen    int64    // Unix seconds
@@ -60,29 +62,46 @@ const (
 
 var errSnapshot = errors.New("snapshot of log offsets is damaged")
 
-// appendState appends a snapshot to dst, which is empty:
+// snapshotChunk is how much of a snapshot is in memory while it is written: that of
+// ten thousand files has megabytes, and is written every few seconds.
+const snapshotChunk = 64 << 10
+
+// writeState writes a snapshot to w and returns its length:
 //
 //	magic seq count{pattern} count{record} crc32c
 //
 // with all numbers but the checksum as varints, and strings behind their length.
-func appendState(dst []byte, s *state) []byte {
-	dst = append(dst, snapshotMagic...)
-	dst = binary.AppendUvarint(dst, s.seq)
-	dst = binary.AppendUvarint(dst, uint64(len(s.patterns)))
-	for _, p := range s.patterns {
-		dst = appendString(dst, p)
+// records yields n of them, which are valid until the next one.
+func writeState(w io.Writer, seq uint64, patterns []string, n int, records iter.Seq[*record]) (length int, err error) {
+	buf := append(make([]byte, 0, snapshotChunk), snapshotMagic...)
+	buf = binary.AppendUvarint(buf, seq)
+	buf = binary.AppendUvarint(buf, uint64(len(patterns)))
+	for _, p := range patterns {
+		buf = appendString(buf, p)
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(s.files)))
-	for i := range s.files {
-		dst = appendRecord(dst, &s.files[i])
+	buf = binary.AppendUvarint(buf, uint64(n))
+	sum := uint32(0)
+	put := func() {
+		if err == nil {
+			sum = crc32.Update(sum, castagnoli, buf)
+			_, err = w.Write(buf)
+			length += len(buf)
+		}
+		buf = buf[:0]
 	}
-	return appendChecksum(dst)
+	for r := range records {
+		if buf = appendRecord(buf, r); len(buf) > snapshotChunk*3/4 {
+			put()
+		}
+	}
+	put()
+	if err == nil {
+		_, err = w.Write(binary.LittleEndian.AppendUint32(buf, sum))
+	}
+	return length + crc32.Size, err
 }
 
-// appendChecksum appends the CRC-32C of all of p to it.
-func appendChecksum(p []byte) []byte {
-	return binary.LittleEndian.AppendUint32(p, crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)))
-}
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func appendRecord(dst []byte, r *record) []byte {
 	dst = appendString(dst, r.id)
@@ -95,7 +114,7 @@ func appendRecord(dst []byte, r *record) []byte {
 		flags |= 1
 	}
 	dst = append(dst, flags)
-	dst = appendString(dst, string(r.edge))
+	dst = append(binary.AppendUvarint(dst, uint64(len(r.edge))), r.edge...)
 	dst = appendString(dst, r.path)
 	return appendString(dst, r.root)
 }
@@ -104,14 +123,14 @@ func appendString(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// parseState is the inverse of appendState. It accepts nothing else.
+// parseState is the inverse of writeState. It accepts nothing else.
 func parseState(p []byte) (*state, error) {
 	body, ok := bytes.CutPrefix(p, []byte(snapshotMagic))
 	if !ok || len(body) < 4 {
 		return nil, errSnapshot
 	}
 	body, sum := body[:len(body)-4], binary.LittleEndian.Uint32(p[len(p)-4:])
-	if crc32.Checksum(p[:len(p)-4], crc32.MakeTable(crc32.Castagnoli)) != sum {
+	if crc32.Checksum(p[:len(p)-4], castagnoli) != sum {
 		return nil, errSnapshot
 	}
 	r := reader{p: body}
@@ -186,16 +205,15 @@ func (r *reader) record() record {
 	return rec
 }
 
-// save writes the snapshot so that after a crash either the old or the new one
-// is there, whole. It returns the snapshot's length.
-func save(dir string, s *state) (int, error) {
+// save writes a snapshot so that after a crash either the old or the new one is
+// there, whole. write gives it to a file and returns its length.
+func save(dir string, write func(io.Writer) (int, error)) (int, error) {
 	p := filepath.Join(dir, snapshotName)
-	raw := appendState(nil, s)
 	tmp, err := os.OpenFile(p+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, fmt.Errorf("write log offsets: %w", err)
 	}
-	_, err = tmp.Write(raw)
+	n, err := write(tmp)
 	if err == nil {
 		err = tmp.Sync()
 	}
@@ -211,7 +229,7 @@ func save(dir string, s *state) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("write log offsets: %w", err)
 	}
-	return len(raw), nil
+	return n, nil
 }
 
 func syncDir(dir string) error {

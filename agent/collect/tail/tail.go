@@ -58,6 +58,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
+	"iter"
 	"log/slog"
 	"os"
 	"slices"
@@ -470,8 +472,7 @@ func (t *Tailer) save(now time.Time) {
 	seq := t.mem.Newest()
 	err := t.mem.Sync()
 	if err == nil {
-		st := t.state(seq, now)
-		t.savedLen, err = save(t.dir, st)
+		t.savedLen, err = save(t.dir, func(w io.Writer) (int, error) { return t.writeState(w, seq, now) })
 	}
 	text := ""
 	if err != nil {
@@ -483,24 +484,44 @@ func (t *Tailer) save(now time.Time) {
 	t.setTrouble(troubleSnapshot, text)
 }
 
-func (t *Tailer) state(seq uint64, now time.Time) *state {
-	st := &state{seq: seq, files: make([]record, 0, len(t.files)+len(t.archive.all))}
+// writeState writes a snapshot of all that is known.
+func (t *Tailer) writeState(w io.Writer, seq uint64, now time.Time) (int, error) {
+	var patterns []string
 	for _, r := range t.find.rules {
 		if r.known {
-			st.patterns = append(st.patterns, r.pattern)
+			patterns = append(patterns, r.pattern)
 		}
 	}
+	n := 0
 	for _, f := range t.files {
-		if f.settled && !f.ignored {
-			st.files = append(st.files, recordOf(f, f.done, now, false))
-		}
+		n += b2i(f.known())
 	}
 	for _, r := range t.archive.all {
-		if !r.used {
-			st.files = append(st.files, *r)
+		n += b2i(!r.used)
+	}
+	return writeState(w, seq, patterns, n, t.records(now))
+}
+
+// known reports whether a snapshot tells of f.
+func (f *file) known() bool { return f.settled && !f.ignored }
+
+// records yields what a snapshot holds, each valid until the next one.
+func (t *Tailer) records(now time.Time) iter.Seq[*record] {
+	return func(yield func(*record) bool) {
+		var r record
+		for _, f := range t.files {
+			if f.known() {
+				if r = recordOf(f, &f.done, now, false); !yield(&r) {
+					return
+				}
+			}
+		}
+		for _, r := range t.archive.all {
+			if !r.used && !yield(r) {
+				return
+			}
 		}
 	}
-	return st
 }
 
 // room reports whether one more file may be opened, closing idle ones if need be.
