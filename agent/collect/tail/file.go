@@ -109,9 +109,9 @@ type family struct {
 
 // file is one inode that is read, or would be.
 type file struct {
-	queued bool  // in the queue of files to be looked at
-	calm   bool  // as of the last sweep, nothing but its growth concerns it; these three lie together, since each sweep asks all files
-	looked int64 // when its size was last asked for without an event, Unix ns
+	queued bool // in the queue of files to be looked at
+	awake  bool // in Tailer.awake
+	calm   int  // its place in Tailer.calm, from 1 on; 0: none
 
 	key    key
 	rule   *rule
@@ -135,6 +135,8 @@ type file struct {
 
 	fh      *os.File // nil: closed, because idle, rotated or not yet readable
 	fd      uintptr  // of fh, which asks the kernel each time it is asked
+	quick   bool     // where it ends is answered out of memory, at once
+	remote  bool     // it is on a file system that others write to as well
 	gz      bool     // compressed: offsets are those of its text
 	z       *inflater
 	bad     error    // what is damaged in it
@@ -206,6 +208,7 @@ func (t *Tailer) open(f *file, now time.Time) error {
 		return err
 	}
 	f.fd = fh.Fd()
+	f.quick, f.remote = nature(f.fd)
 	if f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime(); f.gz {
 		f.z = &inflater{fh: fh}
 		t.inflating++
@@ -228,18 +231,30 @@ func (t *Tailer) close(f *file) {
 		t.inflating--
 	}
 	f.fh.Close()
-	f.fh, f.z, f.calm = nil, nil, false
+	f.fh, f.z = nil, nil
 	f.isClosed.Store(true)
 	t.opened--
+	t.rouse(f)
 }
 
-// resized reports whether the open file ends elsewhere than at the last look.
-func (f *file) resized() bool {
-	if f.gz {
-		return false
+// local is an open file on a file system that nature calls quick: that a read gives
+// less than was asked for says that the file ended, so that it need not be asked
+// again.
+type local uintptr
+
+func (fd local) ReadAt(p []byte, off int64) (int, error) {
+	for {
+		n, err := syscall.Pread(int(fd), p, off)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return 0, err
+		case n < len(p):
+			return n, io.EOF
+		}
+		return n, nil
 	}
-	size, err := sizeOf(f.fd)
-	return err == nil && size != f.pos.scan
 }
 
 // newGen returns a number for a generation, larger than all before.

@@ -129,9 +129,13 @@ type dir struct {
 	trust   bool // a rule says that they do
 	round   int  // of the last scan that came by
 	listed  time.Time
-	looked  time.Time // when it was last asked whether it was touched
+	changed time.Time // when it was listed with other names than before
+	lively  bool      // in finder.lively
+	asked   int       // the last sweep in which it was asked whether it was touched
 	mtime   int64     // before it was listed, Unix ns
 	racy    bool      // it had changed just before it was listed: its time may not tell of a change that followed
+	suspect bool      // in finder.suspects
+	heard   bool      // an event came since
 }
 
 // A file system's clock stands still for up to 10 ms.
@@ -142,6 +146,16 @@ const racyWithin = 20 * time.Millisecond
 func (d *dir) touched() bool {
 	at, ok := timeOf(d.path)
 	return ok == (d.err != nil) || ok && at != d.mtime
+}
+
+// absent reports whether d was not there and still is not: that costs one look,
+// and not one at all files.
+func (d *dir) absent() bool {
+	if !errors.Is(d.err, fs.ErrNotExist) {
+		return false
+	}
+	_, err := os.Lstat(d.path)
+	return err != nil
 }
 
 // entry is one name in a folder.
@@ -208,6 +222,7 @@ type candidate struct {
 type finder struct {
 	rules   []*rule
 	dirs    map[string]*dir
+	all     []*dir // of dirs, in any order
 	byWatch map[int]*dir
 	watch   *watch // nil: every folder is looked at once a second
 	noWatch error  // why a folder is not watched
@@ -217,6 +232,14 @@ type finder struct {
 	now     time.Time         // of the scan
 	refused map[string]string // path -> why it is not read
 	listed  func(dir string)  // nil but in tests: called between the listing of a folder and the looks at its files
+
+	unwatched map[*dir]bool
+	lively    []*dir    // those where names changed of late
+	suspects  []*dir    // those where something changed of which no event had come
+	deaf      time.Time // when it turned out that one did not come
+	asking    int       // counts sweeps
+	next      int       // the place in all of the folder that was asked last
+	aged      time.Time // when it was last asked which folders have not been listed for long
 }
 
 // event takes note of one event. It returns the inode that the event is about, if
@@ -230,10 +253,10 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 	if d == nil {
 		return key{}, false
 	}
+	d.heard = true
 	switch {
 	case c == changedWatch, name == "": // the folder itself went or moved
-		delete(fd.byWatch, wd)
-		d.wd = -1
+		fd.setWatch(d, -1)
 		fd.mark(d)
 		if c != changedWatch {
 			fd.watch.remove(wd)
@@ -248,8 +271,22 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 }
 
 func (fd *finder) dirtyAll() {
-	for _, d := range fd.dirs {
+	for _, d := range fd.all {
+		d.heard = true
 		fd.mark(d)
+	}
+}
+
+// setWatch notes by which number the events of d come; -1: none do.
+func (fd *finder) setWatch(d *dir, wd int) {
+	if d.wd >= 0 {
+		delete(fd.byWatch, d.wd)
+	}
+	if d.wd = wd; wd >= 0 {
+		fd.byWatch[wd] = d
+		delete(fd.unwatched, d)
+	} else {
+		fd.unwatched[d] = true
 	}
 }
 
@@ -266,47 +303,6 @@ func (fd *finder) due() bool { return fd.stale || fd.round == 0 }
 // mark makes the next scan list d again.
 func (fd *finder) mark(d *dir) {
 	d.dirty, fd.stale = true, true
-}
-
-// touchMany is how many folders are asked for their time in one sweep: a ms of
-// work at most. Of more, each one has its turn within as many seconds as it takes.
-const touchMany = 256
-
-// dirtyTouched marks the folders that changed, though no event spoke of it:
-// events may be lost, and a folder whose parent was renamed has none.
-func (fd *finder) dirtyTouched(now time.Time) {
-	every, left := time.Duration(1+len(fd.dirs)/touchMany)*sweepEvery, touchMany
-	for _, d := range fd.dirs {
-		if left == 0 {
-			break // a map begins anywhere: the others have their turn
-		}
-		switch {
-		case d.dirty:
-		case now.Sub(d.listed) >= listEvery:
-			fd.mark(d)
-		case now.Sub(d.looked) >= every:
-			d.looked = now
-			left--
-			if d.racy || d.touched() {
-				fd.mark(d)
-			}
-		}
-	}
-}
-
-// dirtyPolled marks the folders of which no event tells.
-func (fd *finder) dirtyPolled() {
-	for _, d := range fd.dirs {
-		if d.wd >= 0 || d.dirty {
-			continue
-		}
-		if errors.Is(d.err, fs.ErrNotExist) { // it costs one look, and not one at all files, that it is still not there
-			if _, err := os.Lstat(d.path); err != nil {
-				continue
-			}
-		}
-		fd.mark(d)
-	}
 }
 
 // scan returns all files that the rules want now, each inode once, the first
@@ -350,14 +346,20 @@ func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate
 			fd.refused[r.base] = "is not there: no kubelet writes logs here, or pods.path is another folder, or it is not mounted into the agent's container"
 		}
 	}
-	for p, d := range fd.dirs {
-		if d.round != fd.round {
-			if d.wd >= 0 {
-				fd.watch.remove(d.wd)
-				delete(fd.byWatch, d.wd)
-			}
-			delete(fd.dirs, p)
+	fd.all = slices.DeleteFunc(fd.all, func(d *dir) bool {
+		if d.round == fd.round {
+			return false
 		}
+		if d.wd >= 0 {
+			fd.watch.remove(d.wd)
+			fd.setWatch(d, -1)
+		}
+		delete(fd.unwatched, d)
+		delete(fd.dirs, d.path)
+		return true
+	})
+	if fd.next >= len(fd.all) {
+		fd.next = 0
 	}
 	return found
 }
@@ -405,6 +407,8 @@ func (fd *finder) list(p string) *dir {
 	if d == nil {
 		d = &dir{path: p, wd: -1, dirty: true}
 		fd.dirs[p] = d
+		fd.all = append(fd.all, d)
+		fd.unwatched[d] = true
 	}
 	if d.round == fd.round {
 		return d
@@ -413,6 +417,7 @@ func (fd *finder) list(p string) *dir {
 	if !d.dirty {
 		return d
 	}
+	first := d.listed.IsZero()
 	d.dirty, d.listed = false, fd.now
 	if fd.rule != nil {
 		d.poll, d.trust = d.poll || fd.rule.poll, d.trust || fd.rule.trust
@@ -431,6 +436,13 @@ func (fd *finder) list(p string) *dir {
 		fd.refused[p] = remedied(err)
 		fd.mark(d)
 		return d
+	}
+	same := !first && slices.EqualFunc(d.entries, names, func(e entry, n fs.DirEntry) bool { return e.name == n.Name() })
+	if !same && (fd.rule == nil || fd.rule.known) { // of what is there at first nothing is known to change
+		if d.changed = fd.now; !d.lively {
+			d.lively = true
+			fd.lively = append(fd.lively, d)
+		}
 	}
 	d.entries = make([]entry, len(names))
 	for i, n := range names {
@@ -458,16 +470,12 @@ func (fd *finder) watchDir(d *dir) {
 		return
 	}
 	if d.wd >= 0 {
-		delete(fd.byWatch, d.wd)
 		fd.watch.remove(d.wd)
 	}
 	if other := fd.byWatch[wd]; other != nil && other != d {
-		other.wd = -1 // the same folder by two paths: the other one is looked at
+		fd.setWatch(other, -1) // the same folder by two paths: the other one is looked at
 	}
-	d.wd = wd
-	if wd >= 0 {
-		fd.byWatch[wd] = d
-	}
+	fd.setWatch(d, wd)
 }
 
 // candidate decides whether rule r wants the entry e of d.

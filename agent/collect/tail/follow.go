@@ -53,7 +53,9 @@ func (t *Tailer) scan(now time.Time) bool {
 			f = t.add(c, now)
 		}
 		f.round, f.gone, f.poll, f.sure = round, false, c.poll, t.find.quiet(c)
-		f.calm = f.calm && !c.poll
+		if c.poll {
+			t.rouse(f)
+		}
 		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
 			f.listed.size, f.listed.mtime = c.size, c.mtime
 			t.enqueue(f)

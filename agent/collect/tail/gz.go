@@ -112,6 +112,8 @@ func (f *file) src() io.ReaderAt {
 		return f.z
 	case f.rule.faulty != nil:
 		return f.rule.faulty(f.path, f.fh)
+	case f.quick:
+		return local(f.fd)
 	}
 	return f.fh
 }

@@ -76,9 +76,6 @@ const (
 	batchBytes = 1 << 20
 	batchLines = 5000
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
-	sweepEvery = time.Second
-	recently   = 10 * time.Second // a file that grew since then is asked for its size in each sweep
-	lookMany   = 512              // so many idle files are asked for their size in one sweep, and of more each in its turn
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
@@ -131,6 +128,8 @@ type Tailer struct {
 	unsure    map[*family]bool // those with files whose order is not certain
 	archive   archive
 	queue     []*file
+	awake     []*file // those that a sweep looks at closely
+	calm      []calm  // those that it asks where they end; others are neither
 	leaving   []*file // to be dropped once their lines are in the spool
 	heads     heads
 	lastGen   int64
@@ -194,25 +193,27 @@ func (t *Tailer) Run(ctx context.Context, out collect.Sink) error {
 			continue
 		}
 		t.idle.Store(time.Now().UnixNano())
-		for _, wait := range [...]struct {
-			d    time.Duration
-			wake <-chan struct{}
-		}{{gap, nil}, {sweepEvery - gap, t.wake()}} {
-			timer.Reset(wait.d)
-			select {
-			case <-ctx.Done():
-			case <-wait.wake:
-			case <-timer.C:
-			}
-		}
+		t.rest(ctx, timer)
 	}
 }
 
-func (t *Tailer) wake() <-chan struct{} {
-	if t.find.watch == nil {
-		return nil
+// rest waits until a look is due.
+func (t *Tailer) rest(ctx context.Context, timer *time.Timer) {
+	pause := func(d time.Duration, wake <-chan struct{}) {
+		timer.Reset(d)
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-timer.C:
+		}
 	}
-	return t.find.watch.wake()
+	pause(gap, nil)
+	switch w := t.find.watch; {
+	case w == nil:
+		pause(sweepEvery-gap, nil)
+	case !w.ready():
+		pause(sweepEvery-gap, w.wake())
+	}
 }
 
 // begin starts a run: it reads what the run before left.
@@ -232,10 +233,10 @@ func (t *Tailer) begin(ctx context.Context, now time.Time) error {
 	t.files = map[key]*file{}
 	t.mu.Unlock()
 	t.families, t.unsure, t.archive = map[string]*family{}, map[*family]bool{}, archive{}
-	t.queue, t.leaving, t.inBatch = nil, nil, nil
+	t.queue, t.awake, t.calm, t.leaving, t.inBatch = nil, nil, nil, nil, nil
 	t.buf = make([]byte, edgeBytes+t.chunk)
 	t.opened, t.inflating, t.budget = 0, 0, fdBudget()
-	t.find = &finder{rules: t.cfg.rules(), dirs: map[string]*dir{}, byWatch: map[int]*dir{}}
+	t.find = &finder{rules: t.cfg.rules(), dirs: map[string]*dir{}, byWatch: map[int]*dir{}, unwatched: map[*dir]bool{}}
 	for _, r := range t.find.rules {
 		r.known = slices.Contains(st.patterns, r.pattern)
 	}
@@ -315,48 +316,6 @@ func (t *Tailer) event(wd int, c change, name string) {
 		if f := t.files[k]; f != nil {
 			t.enqueue(f)
 		}
-	}
-}
-
-func (t *Tailer) enqueue(f *file) {
-	if f.calm = false; !f.queued {
-		f.queued = true
-		t.queue = append(t.queue, f)
-	}
-}
-
-// sweep is done once a second: it enqueues the files that no event speaks of, be
-// it because an event was lost.
-func (t *Tailer) sweep(now time.Time) {
-	t.find.dirtyPolled()
-	idle, before := lookMany, now.Add(-time.Duration(1+t.opened/lookMany)*sweepEvery).UnixNano()
-	for _, f := range t.files {
-		partial := !f.calm && (f.pos.scan > f.pos.off || f.lanes.pending())
-		switch {
-		case f.calm:
-			if idle > 0 && f.looked <= before {
-				f.looked = now.UnixNano()
-				idle--
-				if f.resized() {
-					t.enqueue(f)
-				}
-			}
-		case f.ignored:
-		case f.bad != nil && f.fh == nil:
-		case f.poll, f.gone, !f.settled, f.err.Load() != nil, f.rotated && f.fh != nil,
-			partial && now.Sub(f.grown) >= partialAfter, f.lanes.overdue(now, t.cfg.MultilineWait):
-			t.enqueue(f)
-		case f.fh == nil || f.queued || t.find.watch == nil:
-		case f.resized():
-			t.enqueue(f)
-		default:
-			f.calm = !partial && now.Sub(f.grown) >= recently
-		}
-	}
-	t.find.dirtyTouched(now)
-	t.archive.sweep(now.Unix())
-	if t.opened > t.budget { // many came at once, and nothing was idle then
-		t.closeIdle()
 	}
 }
 
