@@ -95,76 +95,86 @@ func (h *heads) fits(p head) bool { return p.n == 0 || p.n <= h.n && h.sums[p.n]
 // what it was rotated to. Their lines are one stream.
 type family struct {
 	root   string
-	stream signal.Stream
-	newest *file   // of those whose place is known
-	files  []*file // all that there are now
-	unsure []*file // found, and not read before their place among the others is certain
-	shaken int     // the last scan in which a name came, went or led elsewhere
-	tries  int     // scans that left the place of unsure uncertain
+	rule   *rule         // the first that named it
+	stream signal.Stream // zero until lines without a lane of their own ask for it
+	newest *file         // of those whose place is known
+	files  []*file       // all that there are now
+	unsure []*file       // found, and not read before their place among the others is certain
+	shaken int32         // the last scan in which a name came, went or led elsewhere
+	tries  int32         // scans that left the place of unsure uncertain
 
-	rotations, truncations, lines atomic.Int64
+	rotations, truncations atomic.Int64
 
-	lost atomic.Int64 // unfinished lines that a truncation took away
+	taken atomic.Int64 // lines
+	lost  atomic.Int64 // unfinished lines that a truncation took away
 }
 
-// file is one inode that is read, or would be.
-type file struct {
-	queued bool // in the queue of files to be looked at
-	awake  bool // in Tailer.awake
-	calm   int  // its place in Tailer.calm, from 1 on; 0: none
+// lines is the stream of the family's lines.
+func (fam *family) lines() signal.Stream {
+	if fam.stream == (signal.Stream{}) {
+		fam.stream = fam.rule.stream(fam.root)
+	}
+	return fam.stream
+}
 
+// file is one inode that is read, or would be. There are thousands: what is small
+// stands together.
+type file struct {
 	key    key
 	rule   *rule
 	family *family
-	poll   bool // a link: neither an event nor the folder's listing tells of its growth
-
-	path    string // where it is now; the last known place if gone
-	gone    bool   // no path leads to it that the rules know
-	rotated bool   // its path is not the one its lines are labelled with
-	ignored bool   // left out on purpose
-	skipped bool   // because its pod asks for that; guarded by Tailer.mu
-	advised bool   // the Advisor was asked, or there is none to ask
-	found   time.Time
-	first   bool  // it was there when the rule was new: start decides
-	size    int64 // when it was opened or closed
-	mtime   time.Time
-	listed  struct { // as the last scan found it
-		size  int64
-		mtime time.Time
+	path   string    // where it is now; the last known place if gone
+	found  time.Time // first
+	grown  time.Time // the last look that saw new bytes
+	size   int64     // when it was opened or closed
+	mtime  int64     // likewise, Unix ns
+	listed struct {  // as the last scan found it
+		size, mtime int64
 	}
 
-	fh      *os.File // nil: closed, because idle, rotated or not yet readable
-	fd      uintptr  // of fh, which asks the kernel each time it is asked
-	quick   bool     // where it ends is answered out of memory, at once
-	remote  bool     // it is on a file system that others write to as well
-	gz      bool     // compressed: offsets are those of its text
-	z       *inflater
-	bad     error    // what is damaged in it
-	was     encoding // of the bytes before, for those that have no mark; see decode
-	settled bool     // pos is decided
-	gen     int64    // when this generation was first seen, Unix ns; no two are equal
-	id      string   // LogBlock.File; "" as long as the file is empty
-	head    head
-	pos     position
-	done    position // pos as of the last successful Put
-	lanes   *lanes   // nil for a plain file whose lines are not joined
-	join    logline.Join
+	fh    *os.File // nil: closed, because idle, rotated or not yet readable
+	fd    uintptr  // of fh, which asks the kernel each time it is asked
+	z     *inflater
+	bad   error  // what is damaged in it
+	gen   int64  // when this generation was first seen, Unix ns; no two are equal
+	id    string // LogBlock.File; "" as long as the file is empty
+	head  head
+	pos   position
+	done  position // pos as of the last successful Put
+	lanes *lanes   // nil for a plain file whose lines are not joined
+	join  logline.Join
 
-	after   *file  // an older file of the family that is to be read first
-	asked   bool   // after was sent to its end once more since this one has bytes
-	placed  bool   // its place in the family is certain
-	sure    bool   // no name changed while the last scan looked at its folder
-	sibling bool   // only the name that a rotation gave it makes it ours
-	prev    *file  // the same as after, until settled
-	follows bool   // the family had a newest file when this one came
-	like    *file  // the file of which this seems to be a copy; nothing is read until that is decided
-	likeID  string // its id then: "" if nothing had been read of it
-	alike   int64  // how many bytes are known to be equal
-	stirs   int    // how often names changed before the first bytes of this generation were taken
+	after  *file  // an older file of the family that is to be read first
+	prev   *file  // the same, until settled
+	like   *file  // the file of which this seems to be a copy; nothing is read until that is decided
+	likeID string // its id then: "" if nothing had been read of it
+	alike  int64  // how many bytes are known to be equal
 
-	eof      bool      // the last look saw the end
-	grown    time.Time // of the last look that saw new bytes
-	round    int       // of the last scan that saw it
+	calm    int32 // its place in Tailer.calm, from 1 on; 0: none
+	round   int32 // of the last scan that saw it
+	stirs   uint8 // how often names changed before the first bytes of this generation were taken
+	awake   bool  // in Tailer.awake
+	queued  bool  // in the queue of files to be looked at
+	poll    bool  // a link: neither an event nor the folder's listing tells of its growth
+	gone    bool  // no path leads to it that the rules know
+	rotated bool  // its path is not the one its lines are labelled with
+	ignored bool  // left out on purpose
+	skipped bool  // because its pod asks for that; guarded by Tailer.mu
+	advised bool  // the Advisor was asked, or there is none to ask
+	first   bool  // it was there when the rule was new: start decides
+	quick   bool  // where it ends is answered out of memory, at once
+	remote  bool  // it is on a file system that others write to as well
+	gz      bool  // compressed: offsets are those of its text
+	settled bool  // pos is decided
+	asked   bool  // after was sent to its end once more since this one has bytes
+	placed  bool  // its place in the family is certain
+	sure    bool  // no name changed while the last scan looked at its folder
+	sibling bool  // only the name that a rotation gave it makes it ours
+	follows bool  // the family had a newest file when this one came
+	eof     bool  // the last look saw the end
+
+	was encoding // of the bytes before, for those that have no mark; see decode
+
 	err      atomic.Pointer[string]
 	offset   atomic.Int64 // pos.off, for status
 	caught   atomic.Int64 // when all of it had been read, Unix ns; before that when it was found
@@ -209,7 +219,7 @@ func (t *Tailer) open(f *file, now time.Time) error {
 	}
 	f.fd = fh.Fd()
 	f.quick, f.remote = nature(f.fd)
-	if f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime(); f.gz {
+	if f.fh, f.size, f.mtime = fh, info.Size(), info.ModTime().UnixNano(); f.gz {
 		f.z = &inflater{fh: fh}
 		t.inflating++
 	}
@@ -223,7 +233,7 @@ func (t *Tailer) close(f *file) {
 		return
 	}
 	if info, err := f.fh.Stat(); err == nil {
-		if f.size, f.mtime = f.pos.scan, info.ModTime(); f.gz {
+		if f.size, f.mtime = f.pos.scan, info.ModTime().UnixNano(); f.gz {
 			f.size = info.Size()
 		}
 	}

@@ -121,21 +121,21 @@ const (
 // dir is one folder that a pattern looks into.
 type dir struct {
 	path    string
-	wd      int     // -1: looked at once a second
-	dirty   bool    // to be listed again
 	entries []entry // by name
 	err     error
-	poll    bool // a rule says that events do not tell of all that happens here
-	trust   bool // a rule says that they do
-	round   int  // of the last scan that came by
 	listed  time.Time
-	changed time.Time // when it was listed with other names than before
-	lively  bool      // in finder.lively
-	asked   int       // the last sweep in which it was asked whether it was touched
-	mtime   int64     // before it was listed, Unix ns
-	racy    bool      // it had changed just before it was listed: its time may not tell of a change that followed
-	suspect bool      // in finder.suspects
-	heard   bool      // an event came since
+	changed uint32 // the sweep before it was listed with other names than before
+	asked   uint32 // the last sweep in which it was asked whether it was touched
+	mtime   int64  // before it was listed, Unix ns
+	wd      int32  // -1: looked at once a second
+	round   int32  // of the last scan that came by
+	dirty   bool   // to be listed again
+	poll    bool   // a rule says that events do not tell of all that happens here
+	trust   bool   // a rule says that they do
+	racy    bool   // it had changed just before it was listed: its time may not tell of a change that followed
+	lively  bool   // in finder.lively
+	suspect bool   // in finder.suspects
+	heard   bool   // an event came since
 }
 
 // A file system's clock stands still for up to 10 ms.
@@ -164,11 +164,11 @@ type entry struct {
 	typ  fs.FileMode
 	link bool
 
-	statted bool // the fields below are filled
+	statted bool // those below are filled, and typ is that of the file behind a link
 	err     error
 	key     key
 	size    int64
-	mtime   time.Time
+	mtime   int64 // Unix ns
 }
 
 func (d *dir) find(name string) *entry {
@@ -190,7 +190,7 @@ func (d *dir) stat(e *entry) {
 		e.err = err
 		return
 	}
-	e.typ, e.size, e.mtime = info.Mode().Type(), info.Size(), info.ModTime()
+	e.typ, e.size, e.mtime = info.Mode().Type(), info.Size(), info.ModTime().UnixNano()
 	e.key = keyOf(info)
 }
 
@@ -215,7 +215,7 @@ type candidate struct {
 	gz      bool   // a rotated file that was compressed
 	key     key
 	size    int64
-	mtime   time.Time
+	mtime   int64 // Unix ns
 }
 
 // finder knows the folders and lists them anew when they changed.
@@ -223,13 +223,14 @@ type finder struct {
 	rules   []*rule
 	dirs    map[string]*dir
 	all     []*dir // of dirs, in any order
-	byWatch map[int]*dir
+	byWatch map[int32]*dir
 	watch   *watch // nil: every folder is looked at once a second
 	noWatch error  // why a folder is not watched
-	round   int
+	round   int32
 	stale   bool              // a folder is dirty
 	rule    *rule             // the one that is walked
 	now     time.Time         // of the scan
+	count   int               // of what the last one found
 	refused map[string]string // path -> why it is not read
 	listed  func(dir string)  // nil but in tests: called between the listing of a folder and the looks at its files
 
@@ -237,7 +238,7 @@ type finder struct {
 	lively    []*dir    // those where names changed of late
 	suspects  []*dir    // those where something changed of which no event had come
 	deaf      time.Time // when it turned out that one did not come
-	asking    int       // counts sweeps
+	asking    uint32    // counts sweeps
 	next      int       // the place in all of the folder that was asked last
 	aged      time.Time // when it was last asked which folders have not been listed for long
 }
@@ -249,7 +250,7 @@ func (fd *finder) event(wd int, c change, name string) (key, bool) {
 		fd.dirtyAll()
 		return key{}, false
 	}
-	d := fd.byWatch[wd]
+	d := fd.byWatch[int32(wd)]
 	if d == nil {
 		return key{}, false
 	}
@@ -278,7 +279,7 @@ func (fd *finder) dirtyAll() {
 }
 
 // setWatch notes by which number the events of d come; -1: none do.
-func (fd *finder) setWatch(d *dir, wd int) {
+func (fd *finder) setWatch(d *dir, wd int32) {
 	if d.wd >= 0 {
 		delete(fd.byWatch, d.wd)
 	}
@@ -312,8 +313,8 @@ func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate
 	fd.round++
 	fd.now, fd.stale = now, false
 	fd.refused = map[string]string{}
-	var found []candidate
-	seen := map[key]bool{}
+	found := make([]candidate, 0, fd.count)
+	seen := make(map[key]bool, fd.count)
 	for _, r := range fd.rules {
 		if r.unless != "" && fd.list(r.unless).err == nil {
 			continue
@@ -351,13 +352,14 @@ func (fd *finder) scan(now time.Time, rooted func(path string) bool) []candidate
 			return false
 		}
 		if d.wd >= 0 {
-			fd.watch.remove(d.wd)
+			fd.watch.remove(int(d.wd))
 			fd.setWatch(d, -1)
 		}
 		delete(fd.unwatched, d)
 		delete(fd.dirs, d.path)
 		return true
 	})
+	fd.count = len(found)
 	if fd.next >= len(fd.all) {
 		fd.next = 0
 	}
@@ -439,7 +441,7 @@ func (fd *finder) list(p string) *dir {
 	}
 	same := !first && slices.EqualFunc(d.entries, names, func(e entry, n fs.DirEntry) bool { return e.name == n.Name() })
 	if !same && (fd.rule == nil || fd.rule.known) { // of what is there at first nothing is known to change
-		if d.changed = fd.now; !d.lively {
+		if d.changed = fd.asking; !d.lively {
 			d.lively = true
 			fd.lively = append(fd.lively, d)
 		}
@@ -459,7 +461,8 @@ func (fd *finder) watchDir(d *dir) {
 	if fd.watch == nil || d.poll || !d.trust && !watchable(d.path) {
 		return
 	}
-	wd, err := fd.watch.add(d.path)
+	n, err := fd.watch.add(d.path)
+	wd := int32(n)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			fd.noWatch = err
@@ -470,7 +473,7 @@ func (fd *finder) watchDir(d *dir) {
 		return
 	}
 	if d.wd >= 0 {
-		fd.watch.remove(d.wd)
+		fd.watch.remove(int(d.wd))
 	}
 	if other := fd.byWatch[wd]; other != nil && other != d {
 		fd.setWatch(other, -1) // the same folder by two paths: the other one is looked at

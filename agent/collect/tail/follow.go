@@ -56,7 +56,7 @@ func (t *Tailer) scan(now time.Time) bool {
 		if c.poll {
 			t.rouse(f)
 		}
-		if f.listed.size != c.size || !f.listed.mtime.Equal(c.mtime) {
+		if f.listed.size != c.size || f.listed.mtime != c.mtime {
 			f.listed.size, f.listed.mtime = c.size, c.mtime
 			t.enqueue(f)
 		}
@@ -91,14 +91,14 @@ func (t *Tailer) scan(now time.Time) bool {
 func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
 	switch {
 	case f.ignored && f.gz: // logrotate counts its names up
-		return f.size != c.size || !f.mtime.Equal(c.mtime)
+		return f.size != c.size || f.mtime != c.mtime
 	case f.ignored:
 		return true
 	case f.fh != nil: // which keeps its inode from being used again
 		return false
 	case !f.settled: // nothing is known of what it held; a rotated file does not change, and none shrinks
 		return f.gz != c.gz || f.family.root != c.root || c.size < f.listed.size ||
-			f.rotated && (c.size != f.listed.size || !c.mtime.Equal(f.listed.mtime))
+			f.rotated && (c.size != f.listed.size || c.mtime != f.listed.mtime)
 	}
 	return !t.stillIs(f, c, now)
 }
@@ -123,9 +123,9 @@ func (t *Tailer) add(c candidate, now time.Time) *file {
 	f.caught.Store(now.UnixNano())
 	fam := t.families[c.root]
 	if fam == nil {
-		labels, ok := c.rule.stream(c.root)
+		_, ok := c.rule.labels(c.root)
 		f.ignored = !ok
-		fam = &family{root: c.root, stream: labels}
+		fam = &family{root: c.root, rule: c.rule}
 		if ok {
 			t.families[c.root] = fam
 		}
@@ -176,7 +176,7 @@ func (t *Tailer) settle(f *file, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	f.size, f.mtime = info.Size(), info.ModTime()
+	f.size, f.mtime = info.Size(), info.ModTime().UnixNano()
 	r := t.recall(f)
 	if f.decode(t.heads.buf[:t.heads.n], t.encodingBefore(f, r)); r != nil {
 		r.used = true
@@ -259,7 +259,7 @@ func (t *Tailer) startOf(f *file, now time.Time) (int64, error) {
 	case f.path != f.family.root: // rotated before our time
 	case f.rule.start.beginning:
 		return 0, nil
-	case f.rule.start.since > 0 && now.Sub(f.mtime) <= f.rule.start.since:
+	case f.rule.start.since > 0 && now.UnixNano()-f.mtime <= int64(f.rule.start.since):
 		return 0, nil
 	}
 	// At the start of the line that is being written, if it can be found.
@@ -314,7 +314,7 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 			if err != nil {
 				return false, err
 			}
-			if info.Size() == f.size && info.ModTime().Equal(f.mtime) {
+			if info.Size() == f.size && info.ModTime().UnixNano() == f.mtime {
 				if f.lanes.pending() {
 					return false, t.atEnd(f, now)
 				}

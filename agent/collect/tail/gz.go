@@ -154,7 +154,7 @@ func (t *Tailer) settleGz(f *file) error {
 	switch {
 	case err != nil:
 		return err
-	case r == nil && f.mtime.Unix() < t.since-2: // it may have come between the last look and the snapshot
+	case r == nil && f.mtime < (t.since-2)*1e9: // it may have come between the last look and the snapshot
 		t.leave(f) // from before our time
 		return nil
 	case r == nil:
@@ -222,7 +222,7 @@ func (t *Tailer) leave(f *file) {
 	f.ignored, t.changed = true, true
 	if !t.wasLeft(f) {
 		t.archive.add(record{
-			id: leftID, key: f.key, gen: f.gen, lanes: [2]int64{f.size, f.mtime.UnixNano()},
+			id: leftID, key: f.key, gen: f.gen, lanes: [2]int64{f.size, f.mtime},
 			path: f.path, root: f.family.root, seen: f.found.Unix(), retired: true,
 		})
 	}
@@ -231,7 +231,7 @@ func (t *Tailer) leave(f *file) {
 // wasLeft reports whether f was taken for such a file before.
 func (t *Tailer) wasLeft(f *file) bool {
 	return slices.ContainsFunc(t.archive.byKey[f.key], func(r *record) bool {
-		return r.id == leftID && r.lanes == [2]int64{f.size, f.mtime.UnixNano()}
+		return r.id == leftID && r.lanes == [2]int64{f.size, f.mtime}
 	})
 }
 

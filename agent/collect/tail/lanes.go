@@ -55,12 +55,12 @@ type lane struct {
 	from   int64 // records before this place are in the spool already
 	last   int64 // time of the last line
 	seen   int64 // when a line came last, Unix ns
-	bytes  int   // what the last turn gave
-	lines  int
+	bytes  int32 // what the last turn gave
+	lines  int32
 	fresh  bool // the file had no piece of this lane yet
 	virgin bool // nor a whole line
 	part   pending
-	rec    pending
+	rec    *pending        // nil until needed, as for most
 	joiner *logline.Joiner // nil until needed
 }
 
@@ -70,10 +70,10 @@ type pending struct {
 	buf   []byte
 	rest  int64 // bytes of it that were dropped
 	time  int64
-	lines int
-	lent  bool // it has gone to a younger file, but its line is not out yet
 	loans []loan
-	at    int  // a record during a turn: where it begins in the block's text; -1: it is in buf
+	at    int // a record during a turn: where it begins in the block's text; -1: it is in buf
+	lines int32
+	lent  bool // it has gone to a younger file, but its line is not out yet
 	check bool // it may be no UTF-8
 }
 
@@ -86,12 +86,12 @@ type loan struct {
 func newLanes(f form, join logline.Join, stdout, stderr int64, prev *file) *lanes {
 	s := &lanes{form: f, join: join, prev: prev}
 	for i, from := range [...]int64{stdout, stderr} {
-		s.lane[i] = lane{from: from, fresh: from == 0, virgin: from == 0, part: pending{head: -1}, rec: pending{head: -1, at: -1}}
+		s.lane[i] = lane{from: from, fresh: from == 0, virgin: from == 0, part: pending{head: -1}}
 	}
 	return s
 }
 
-func (p *pending) open() bool { return p.head >= 0 && !p.lent }
+func (p *pending) open() bool { return p != nil && p.head >= 0 && !p.lent }
 
 func (l *lane) pending() bool { return l.part.open() || l.rec.open() }
 
@@ -114,8 +114,8 @@ func (s *lanes) overdue(now time.Time, wait time.Duration) bool {
 
 // head is where the oldest thing in l began that is not in the spool; -1: nothing.
 func (l *lane) head() int64 {
-	if l.part.head < 0 || l.rec.head >= 0 && l.rec.head < l.part.head {
-		return l.rec.head
+	if r := l.rec; r != nil && r.head >= 0 && (l.part.head < 0 || r.head < l.part.head) {
+		return r.head
 	}
 	return l.part.head
 }
@@ -159,9 +159,9 @@ func (f *file) laneStream(i int) signal.Stream {
 	s := f.lanes
 	switch {
 	case s.form == formPlain:
-		return f.family.stream
+		return f.family.lines()
 	case s.streams[i] == (signal.Stream{}):
-		s.streams[i] = signal.InternStream(signal.Merge(f.family.stream.Labels(), signal.Labels(signal.LabelLogStream, laneNames[i])))
+		s.streams[i] = f.family.rule.stream(f.family.root, signal.LabelLogStream, laneNames[i])
 	}
 	return s.streams[i]
 }
@@ -220,12 +220,12 @@ func (t *laneTaker) begin(off int64) {
 // It reports whether the turn gave a line, or put an end to one.
 func (t *laneTaker) close() (gave bool) {
 	for i := range t.blks {
-		if r, blk := &t.s.lane[i].rec, &t.blks[i]; r.at >= 0 {
+		if r, blk := t.s.lane[i].rec, &t.blks[i]; r != nil && r.at >= 0 {
 			r.buf = append(r.buf[:0], blk.Text[r.at:]...)
 			blk.Text, r.at = blk.Text[:r.at], -1
 		}
 		l, blk := &t.s.lane[i], &t.blks[i]
-		l.bytes, l.lines = len(blk.Text), len(blk.Lines)
+		l.bytes, l.lines = int32(len(blk.Text)), int32(len(blk.Lines))
 		gave = gave || l.lines > 0
 	}
 	return gave || len(t.others) > 0
@@ -264,7 +264,7 @@ func (t *laneTaker) reserve(i, size, n int) {
 	}
 	if t.blks[1-i].Text != nil {
 		l := &t.s.lane[i]
-		size, n = min(size, l.bytes+l.bytes/8+256), min(n, l.lines+l.lines/8+4)
+		size, n = min(size, int(l.bytes+l.bytes/8+256)), min(n, int(l.lines+l.lines/8+4))
 	}
 	t.blks[i].Reserve(max(size, 1), n)
 }
@@ -374,6 +374,9 @@ func (t *laneTaker) line(i int, p *pending, text []byte) {
 		t.settle(i, p.loans)
 		return
 	}
+	if l.rec == nil {
+		l.rec = &pending{head: -1, at: -1}
+	}
 	goesOn := l.virgin && t.inherit(i, text)
 	if l.joiner == nil {
 		l.joiner = t.s.join.Joiner()
@@ -383,7 +386,7 @@ func (t *laneTaker) line(i int, p *pending, text []byte) {
 	}
 	l.virgin = false
 	l.rec.takeBack()
-	r := &l.rec
+	r := l.rec
 	if r.head >= 0 {
 		if blk := &t.blks[i]; r.at < 0 { // begun in an earlier turn
 			r.at = len(blk.Text)
@@ -417,17 +420,17 @@ func (t *laneTaker) inherit(i int, text []byte) (goesOn bool) {
 		return false
 	}
 	l, from := &t.s.lane[i], &f.lanes.lane[i]
-	if r := &from.rec; from.joiner.Continues(text) && r.lines < maxJoined && len(r.buf)+1+len(text) <= t.maxLine {
+	if r := from.rec; from.joiner.Continues(text) && r.lines < maxJoined && len(r.buf)+1+len(text) <= t.maxLine {
 		l.joiner, from.joiner = from.joiner, nil
-		l.rec = *r
+		*l.rec = *r
 		l.rec.head, l.rec.loans = 0, []loan{{f: f, rec: true}}
 		r.buf, r.rest, r.lent = nil, 0, true
 		return true
 	}
 	blk := &signal.LogBlock{Start: f.lanes.committed(f.pos.off)[i]}
-	t.give(blk, from, &from.rec, from.rec.buf)
+	t.give(blk, from, from.rec, from.rec.buf)
 	owed := from.rec.loans
-	from.rec = pending{head: -1, at: -1}
+	*from.rec = pending{head: -1, at: -1}
 	t.other(f).blk[i] = blk
 	t.settle(i, owed)
 	return false
@@ -436,7 +439,7 @@ func (t *laneTaker) inherit(i int, text []byte) (goesOn bool) {
 // endRec gives out the record that is pending in lane i.
 func (t *laneTaker) endRec(i int) {
 	l, blk := &t.s.lane[i], &t.blks[i]
-	r := &l.rec
+	r := l.rec
 	if r.at < 0 {
 		t.give(blk, l, r, r.buf)
 	} else {
@@ -505,9 +508,9 @@ func (t *laneTaker) settle(i int, owed []loan) {
 		}
 		p := &o.f.lanes.lane[i].part
 		if o.rec {
-			p = &o.f.lanes.lane[i].rec
+			p = o.f.lanes.lane[i].rec
 		}
-		if p.lent {
+		if p != nil && p.lent {
 			inner := p.loans
 			p.lent, p.head, p.loans = false, -1, nil
 			t.other(o.f)

@@ -29,7 +29,7 @@ func (t *Tailer) place(fam *family) bool {
 	t.overtake(fam)
 	prev := fam.newest
 	slices.SortStableFunc(fam.unsure, func(a, b *file) int {
-		return cmp.Or(cmp.Compare(b2i(a.path == fam.root), b2i(b.path == fam.root)), byName(a, b), a.mtime.Compare(b.mtime), olderName(a.path, b.path))
+		return cmp.Or(cmp.Compare(b2i(a.path == fam.root), b2i(b.path == fam.root)), byName(a, b), cmp.Compare(a.mtime, b.mtime), olderName(a.path, b.path))
 	})
 	for a := prev; a != nil; a = a.after {
 		if !a.placed {

@@ -144,13 +144,11 @@ func (r *rule) setJoin(s string) {
 }
 
 // stream is the stream of the files that have root as their path, or had it.
-func (r *rule) stream(root string) (s signal.Stream, ok bool) {
-	pairs, ok := r.labels(root)
-	if !ok {
-		return s, false
-	}
+func (r *rule) stream(root string, more ...string) signal.Stream {
+	pairs, _ := r.labels(root)
+	pairs = append(slices.Clip(pairs), more...)
 	if r.parse != "" && r.parse != "none" {
 		pairs = append(slices.Clip(pairs), signal.LabelParse, r.parse)
 	}
-	return signal.InternStream(signal.Labels(pairs...)), true
+	return signal.InternStream(signal.Labels(pairs...))
 }

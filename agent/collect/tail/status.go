@@ -50,7 +50,7 @@ func (t *Tailer) Files() []FileStatus {
 		}
 		s := FileStatus{
 			Path: f.path, Stream: f.family.root, Offset: f.offset.Load(), Open: !f.isClosed.Load(),
-			Rotations: f.family.rotations.Load(), Truncations: f.family.truncations.Load(), Lines: f.family.lines.Load(), Skipped: f.skipped,
+			Rotations: f.family.rotations.Load(), Truncations: f.family.truncations.Load(), Lines: f.family.taken.Load(), Skipped: f.skipped,
 			LinesLost: f.family.lost.Load(),
 		}
 		caught := max(f.caught.Load(), idle) // an idle file is not looked at

@@ -115,7 +115,7 @@ func (t *Tailer) attend(f *file, now time.Time) (again bool) {
 		return false
 	}
 	t.calm = append(t.calm, calm{f.fd, f.pos.scan, f, f.quick})
-	f.calm = len(t.calm)
+	f.calm = int32(len(t.calm))
 	return false
 }
 
@@ -158,7 +158,7 @@ func (fd *finder) dirtyPolled() {
 func (fd *finder) dirtyTouched(now time.Time) {
 	kept := fd.lively[:0]
 	for _, d := range fd.lively {
-		if d.lively = now.Sub(d.changed) < recently; d.lively {
+		if d.lively = fd.asking-d.changed < uint32(recently/sweepEvery); d.lively {
 			kept = append(kept, d)
 		}
 		fd.touch(d)

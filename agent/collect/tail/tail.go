@@ -236,7 +236,7 @@ func (t *Tailer) begin(ctx context.Context, now time.Time) error {
 	t.queue, t.awake, t.calm, t.leaving, t.inBatch = nil, nil, nil, nil, nil
 	t.buf = make([]byte, edgeBytes+t.chunk)
 	t.opened, t.inflating, t.budget = 0, 0, fdBudget()
-	t.find = &finder{rules: t.cfg.rules(), dirs: map[string]*dir{}, byWatch: map[int]*dir{}, unwatched: map[*dir]bool{}}
+	t.find = &finder{rules: t.cfg.rules(), dirs: map[string]*dir{}, byWatch: map[int32]*dir{}, unwatched: map[*dir]bool{}}
 	for _, r := range t.find.rules {
 		r.known = slices.Contains(st.patterns, r.pattern)
 	}
@@ -357,7 +357,7 @@ func (t *Tailer) taker(f *file, now time.Time) taker {
 		t.lanesOut.begin(f.pos.off)
 		return &t.lanesOut
 	}
-	t.block = signal.LogBlock{Stream: f.family.stream, File: f.id, Start: f.pos.off}
+	t.block = signal.LogBlock{Stream: f.family.lines(), File: f.id, Start: f.pos.off}
 	t.plain = plain{blk: &t.block, maxLine: t.cfg.maxLine(), now: now.UnixNano(), clock: &t.clock, sum: &t.sum}
 	return &t.plain
 }
@@ -384,7 +384,7 @@ func (t *Tailer) addBlock(f *file, blk *signal.LogBlock) {
 	t.batch.Logs = append(t.batch.Logs, *blk)
 	t.batchBytes += len(blk.Text)
 	t.batchLines += len(blk.Lines)
-	f.family.lines.Add(int64(len(blk.Lines)))
+	f.family.taken.Add(int64(len(blk.Lines)))
 }
 
 // flush hands the batch over. After an error nothing of it counts as done.
