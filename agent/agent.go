@@ -142,7 +142,8 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready(cfg)
 	}
-	for _, after := range []time.Duration{settled / 5, settled} { // most of it is of no use after the first second
+	// At once, too: the first reading of ten thousand files needs the room most.
+	for _, after := range []time.Duration{0, settled / 5, settled} {
 		late := time.AfterFunc(after, func() {
 			if err := trim(); err != nil {
 				a.log.Debug("the start's memory stays", "error", err)
