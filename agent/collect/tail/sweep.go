@@ -8,14 +8,15 @@ import (
 const (
 	sweepEvery = time.Second
 	recently   = 10 * time.Second // what changed since then is likely to change again
+	calmMany   = 2500             // so many calm files are asked where they end in one sweep: a ms of work. Of more, each has its turn
 	turnMany   = 256              // so many folders where nothing changed are asked for their time in one sweep: a ms of work at most. Of more, each has its turn
-	deafFor    = 10 * time.Minute // so long all folders are asked in each sweep, once a change came that no event spoke of
+	deafFor    = 10 * time.Minute // so long all files and folders are asked in each sweep, once a change came that no event spoke of
 	agesEvery  = 30 * time.Second // so often it is asked which folders were not listed for listEvery
 )
 
 // calm is an open file of which nothing matters but whether it grows. Nearly all
-// files are, so they stand in a row that a sweep runs along, and is done with ten
-// thousand in a few ms.
+// files are, so they stand in a row that a sweep runs along: what an inode that is
+// in no cache costs is nearly all of it.
 type calm struct {
 	fd    uintptr
 	size  int64 // it was read up to here
@@ -60,15 +61,10 @@ func (t *Tailer) rouse(f *file) {
 // it because an event was lost.
 func (t *Tailer) sweep(now time.Time) {
 	if t.find.judge(now) {
-		t.log.Warn("a log file grew and no event told of it; all folders are looked at each second, for ten minutes at least")
+		t.log.Warn("a log file grew and no event told of it; all files and folders are asked each second, for ten minutes at least")
 	}
 	t.find.dirtyPolled()
-	for i := len(t.calm) - 1; i >= 0; i-- { // backwards: who is roused leaves its place to the last one
-		if c := &t.calm[i]; resized(c.fd, c.quick, c.size) {
-			t.find.suspect(path.Dir(c.f.path))
-			t.enqueue(c.f)
-		}
-	}
+	t.askCalm(now)
 	kept := t.awake[:0]
 	for _, f := range t.awake {
 		if f.awake = t.attend(f, now); f.awake {
@@ -81,6 +77,25 @@ func (t *Tailer) sweep(now time.Time) {
 	t.archive.sweep(now.Unix())
 	if t.opened > t.budget { // many came at once, and nothing was idle then
 		t.closeIdle()
+	}
+}
+
+// askCalm asks calm files where they end. It goes backwards: who is roused leaves
+// its place to the last one, which was asked before it.
+func (t *Tailer) askCalm(now time.Time) {
+	turn := min(calmMany, len(t.calm))
+	if t.find.mistrusts(now) {
+		turn, t.next = len(t.calm), 0
+	}
+	for ; turn > 0 && len(t.calm) > 0; turn-- {
+		if t.next <= 0 || t.next > len(t.calm) {
+			t.next = len(t.calm)
+		}
+		t.next--
+		if c := &t.calm[t.next]; resized(c.fd, c.quick, c.size) {
+			t.find.suspect(path.Dir(c.f.path))
+			t.enqueue(c.f)
+		}
 	}
 }
 
@@ -142,6 +157,9 @@ func (fd *finder) judge(now time.Time) (news bool) {
 	return fd.deaf != before && now.Sub(before) >= deafFor
 }
 
+// mistrusts reports whether events are not relied on, because one did not come.
+func (fd *finder) mistrusts(now time.Time) bool { return now.Sub(fd.deaf) < deafFor }
+
 // dirtyPolled marks the folders of which no event tells.
 func (fd *finder) dirtyPolled() {
 	for d := range fd.unwatched {
@@ -169,7 +187,7 @@ func (fd *finder) dirtyTouched(now time.Time) {
 		fd.ask(r.base)
 	}
 	turn := min(turnMany, len(fd.all))
-	if now.Sub(fd.deaf) < deafFor {
+	if fd.mistrusts(now) {
 		turn = len(fd.all)
 	}
 	for range turn {

@@ -31,7 +31,7 @@ func (h *host) unheard() {
 // lines is how many lines were taken.
 func (h *host) lines() int { return len(h.spool.text()) }
 
-func TestEveryIdleFileIsAskedInEachSweep(t *testing.T) {
+func TestIdleFilesAreAskedInEachSweep(t *testing.T) {
 	h := folders(t, 1500)
 	if len(h.calm) != 1500 || len(h.awake) != 0 {
 		t.Fatalf("%d files are calm, %d awake", len(h.calm), len(h.awake))
@@ -49,6 +49,36 @@ func TestEveryIdleFileIsAskedInEachSweep(t *testing.T) {
 	if h.unheard(); h.Stats().Truncations.Load() != 1 {
 		t.Error("a truncation was not noticed")
 	}
+}
+
+// Of more than that each has its turn, and all of them once an event did not come.
+func TestIdleFilesHaveTheirTurn(t *testing.T) {
+	const files = 2*calmMany + calmMany/2
+	h := newHost(t, File{Path: "*.log"})
+	for i := range files {
+		h.write(fmt.Sprintf("%05d.log", i), "old\n")
+	}
+	h.start().looks(12)
+	f := func(most int, names ...int) {
+		t.Helper()
+		for _, i := range names {
+			h.write(fmt.Sprintf("%05d.log", i), "new\n")
+		}
+		want := h.lines() + len(names)
+		for range most {
+			h.unheard()
+		}
+		if h.lines() != want {
+			t.Errorf("%d looks: %d lines, want %d", most, h.lines(), want)
+		}
+	}
+	for _, i := range []int{0, calmMany, 2 * calmMany, files - 1} {
+		h.find.deaf = time.Time{}
+		f(3, i)
+	}
+	h.unheard()
+	f(1, 1, 18, 19, calmMany+1, 2*calmMany+1, files-2)
+	f(1, 2, calmMany+2, files-3)
 }
 
 // What a writer does without an event is found at once where it did something of

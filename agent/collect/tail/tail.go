@@ -130,6 +130,7 @@ type Tailer struct {
 	queue     []*file
 	awake     []*file // those that a sweep looks at closely
 	calm      []calm  // those that it asks where they end; others are neither
+	next      int     // the place in calm behind the file that is asked next
 	leaving   []*file // to be dropped once their lines are in the spool
 	heads     heads
 	lastGen   int64
