@@ -172,6 +172,8 @@ type file struct {
 	sibling bool  // only the name that a rotation gave it makes it ours
 	follows bool  // the family had a newest file when this one came
 	eof     bool  // the last look saw the end
+	ended   bool  // one did
+	busy    bool  // it grew after that, or came after us: what it held at a start says nothing of how it grows
 
 	was encoding // of the bytes before, for those that have no mark; see decode
 

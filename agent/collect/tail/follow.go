@@ -116,7 +116,7 @@ func (t *Tailer) stillIs(f *file, c candidate, now time.Time) bool {
 // add takes a file up. Where it goes on is settled at its first look.
 func (t *Tailer) add(c candidate, now time.Time) *file {
 	f := &file{
-		key: c.key, rule: c.rule, path: c.path, poll: c.poll, rotated: c.path != c.root, first: !c.rule.known,
+		key: c.key, rule: c.rule, path: c.path, poll: c.poll, rotated: c.path != c.root, first: !c.rule.known, busy: c.rule.known,
 		size: c.size, mtime: c.mtime, gen: t.newGen(now), grown: now, found: now, join: c.rule.join, gz: c.gz, pos: position{enc: c.rule.enc},
 	}
 	f.isClosed.Store(true)
@@ -376,7 +376,7 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 		return true, nil
 	}
 	if o.grown || o.more {
-		f.grown = now
+		f.grown, f.busy = now, f.busy || f.ended
 	}
 	f.eof = !o.more
 	if f.eof {
@@ -412,6 +412,7 @@ func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 // atEnd is what is to be done with a file that was read to its end.
 func (t *Tailer) atEnd(f *file, now time.Time) error {
 	f.caught.Store(now.UnixNano())
+	f.ended = true
 	quiet := now.Sub(f.grown)
 	parted := f.gone || f.rotated
 	if f.pos.scan > f.pos.off && (parted && quiet >= grace || quiet >= partialAfter || f.z != nil) {

@@ -65,8 +65,11 @@ func (t *Tailer) sweep(now time.Time) {
 	}
 	t.find.dirtyPolled()
 	t.askCalm(now)
-	kept := t.awake[:0]
-	for _, f := range t.awake {
+	kept, every := t.awake[:0], 1+len(t.awake)/turnMany
+	for i, f := range t.awake {
+		if f.recent(now) && (i+int(t.find.asking))%every == 0 {
+			t.find.ask(path.Dir(f.path)) // where something is written, files are rotated
+		}
 		if f.awake = t.attend(f, now); f.awake {
 			kept = append(kept, f)
 		}
@@ -99,14 +102,14 @@ func (t *Tailer) askCalm(now time.Time) {
 	}
 }
 
+// recent reports whether f is likely to grow again.
+func (f *file) recent(now time.Time) bool { return f.busy && now.Sub(f.grown) < recently }
+
 // attend enqueues f if it is due. It reports whether f is to be looked at in the
 // next sweep, too: until then, only its growth matters, or nothing that a sweep
 // could see.
 func (t *Tailer) attend(f *file, now time.Time) (again bool) {
 	partial, quiet := f.pos.scan > f.pos.off || f.lanes.pending(), now.Sub(f.grown)
-	if quiet < recently && t.find.watch != nil {
-		t.find.ask(path.Dir(f.path)) // where something is written, files are rotated
-	}
 	switch {
 	case f.ignored, f.bad != nil && f.fh == nil:
 		return false
@@ -124,7 +127,7 @@ func (t *Tailer) attend(f *file, now time.Time) (again bool) {
 		}
 		t.enqueue(f)
 		return true
-	case partial, f.gz, quiet < recently:
+	case partial, f.gz, f.recent(now):
 		return true
 	case f.remote: // to ask may be a request to another machine; events are relied on there, or its folder is listed each second
 		return false

@@ -186,3 +186,24 @@ func TestWhereAFileEnds(t *testing.T) {
 		}
 	}
 }
+
+// What was there at a start is calm once it is read: what grows is asked closely.
+func TestWhatWasThereIsCalmAtOnce(t *testing.T) {
+	h := newHost(t, File{Path: "*.log", Start: "beginning"})
+	h.write("a.log", "one\n")
+	h.write("b.log", "one\n")
+	h.start().looks(3)
+	if len(h.calm) != 2 || len(h.awake) != 0 {
+		t.Errorf("%d files are calm, %d awake", len(h.calm), len(h.awake))
+	}
+	h.write("a.log", "two\n")
+	h.write("c.log", "one\n")
+	h.looks(3)
+	if len(h.calm) != 1 || len(h.awake) != 2 {
+		t.Errorf("%d files are calm, %d awake", len(h.calm), len(h.awake))
+	}
+	h.looks(12)
+	if len(h.calm) != 3 || len(h.awake) != 0 {
+		t.Errorf("%d files are calm, %d awake", len(h.calm), len(h.awake))
+	}
+}
