@@ -243,7 +243,7 @@ func (t *Tailer) close(f *file) {
 		t.inflating--
 	}
 	f.fh.Close()
-	f.fh, f.z = nil, nil
+	f.fh, f.z, f.quick = nil, nil, false // its number will be another file's
 	f.isClosed.Store(true)
 	t.opened--
 	t.rouse(f)

@@ -45,7 +45,7 @@ func (t *Tailer) scan(now time.Time) bool {
 	round := t.find.round
 	for _, c := range found {
 		f := t.files[c.key]
-		if f != nil && f.path != c.path && t.another(f, c, now) {
+		if f != nil && (f.path != c.path && t.another(f, c, now) || f.gz && !c.gz && f.fh == nil && !f.ignored) {
 			t.drop(f, now) // its inode is another file's now
 			f = nil
 		}

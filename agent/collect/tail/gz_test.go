@@ -253,3 +253,25 @@ func FuzzInflater(f *testing.F) {
 		}
 	})
 }
+
+// The inode of a compressed file that is gone may be a new file's before a scan
+// came by, which opened the path in vain just before.
+func TestANewFileIsNotTakenForACompressedOne(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	h.write("a.log", "one\n")
+	h.write("a.log.1", "two\n")
+	h.compress("a.log.1")
+	h.looks(3).want("two", "one")
+	for _, f := range h.files {
+		if f.gz {
+			f.path = h.path("a.log")
+		}
+	}
+	h.must(os.WriteFile(h.path("a.log.1.gz"), []byte("three\n"), 0o644)) // which keeps the inode
+	h.remove("a.log")
+	h.rename("a.log.1.gz", "a.log")
+	h.looks(3).want("two", "one", "three")
+	if strings.Contains(h.log.String(), "cannot read") {
+		t.Error(h.log.String())
+	}
+}

@@ -207,3 +207,17 @@ func TestWhatWasThereIsCalmAtOnce(t *testing.T) {
 		t.Errorf("%d files are calm, %d awake", len(h.calm), len(h.awake))
 	}
 }
+
+func TestAClosedFileIsNotReadByItsOldNumber(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"})
+	h.write("a.log", "mine\n")
+	h.start().looks(1)
+	f := h.files[first(h.files)]
+	h.close(f)
+	other, err := os.Open(h.path("a.log")) // the lowest number that is free
+	h.must(err)
+	defer other.Close()
+	if n, err := f.src().ReadAt(make([]byte, 9), 0); n > 0 || err == nil {
+		t.Errorf("%d bytes were read of a closed file, %v", n, err)
+	}
+}
