@@ -304,8 +304,9 @@ func (t *Tailer) step(ctx context.Context, now time.Time, out collect.Sink) (mor
 		}
 	}
 	t.leaving = t.leaving[:0]
-	// A snapshot of many files is written less often: the spool knows the rest.
-	if now.Sub(t.saved) >= time.Second*time.Duration(1+t.savedLen>>18) {
+	// A snapshot of many files is written less often: the spool knows the rest, of
+	// two minutes at least.
+	if now.Sub(t.saved) >= min(time.Second*time.Duration(1+t.savedLen>>17), time.Minute) {
 		t.save(now)
 	}
 	return more, nil
