@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/causeway-agent/causeway/agent/signal"
@@ -125,6 +126,7 @@ func (h *Hub) admitLocked(raw signal.Series, version uint64) *entry {
 		return nil
 	}
 	if m == nil {
+		k.name = strings.Clone(k.name) // a part of the series' text would hold all of it
 		m = &metricGuard{}
 		h.guard.by[k] = m
 	}
@@ -221,10 +223,11 @@ func (h *Hub) overflowLocked(d signal.Desc) *overflow {
 		return g.rest
 	}
 	if m == nil {
+		k.name = strings.Clone(k.name)
 		m = &metricGuard{}
 		g.by[k] = m
 	}
-	m.over = &overflow{key: k, unit: d.Unit, since: time.Now(), members: map[uint64]*member{}}
+	m.over = &overflow{key: k, unit: strings.Clone(d.Unit), since: time.Now(), members: map[uint64]*member{}}
 	g.over = append(g.over, m.over)
 	g.news = true
 	return m.over

@@ -66,7 +66,7 @@ const Forget = 15 * time.Minute
 
 // mostSamples bounds one frame of metrics: a destination has a few frames in
 // memory at once.
-const mostSamples = 10000
+const mostSamples = 5000
 
 // Enricher knows more about what a label set names, such as the pod behind a
 // container's id. kube.Pods implements it.
@@ -134,6 +134,7 @@ type Hub struct {
 	seeds    map[signal.Series]seed         // by the complete series, from before the start; guarded by mu
 	guard    guard                          // guarded by mu
 	merged   [2][]byte                      // scratch; guarded by mu
+	named    []byte                         // scratch; guarded by mu
 	streams  map[signal.Stream]*streamEntry // guarded by mu
 	redacted map[string]*atomic.Int64       // by the marker's name; guarded by mu
 	swept    time.Time                      // guarded by mu
@@ -430,7 +431,10 @@ func (h *Hub) samplesLocked(b *signal.Batch, st *Stats) {
 // only the enricher has a new version and says the same as before, as for nearly
 // every series when some pod changes, that is all that is asked.
 func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
-	d := raw.Desc()
+	d := raw.DescIn(h.named)
+	if cap(h.named) < len(d.Labels) {
+		h.named = make([]byte, 2*len(d.Labels))
+	}
 	extra := ""
 	if h.settled.enricher != nil {
 		extra = h.settled.enricher.Labels(d.Labels)
@@ -451,6 +455,7 @@ func (h *Hub) refreshLocked(e *entry, raw signal.Series, version uint64) {
 	h.merged[1] = signal.AppendMerge(h.merged[1][:0], under, d.Labels)
 	d.Labels = stored(view(h.merged[1]))
 	full := signal.Intern(d)
+	signal.Settle(raw, full, under)
 	if full != e.full {
 		e.full = full
 		if s, ok := h.seeds[full]; ok && e.last == nil {

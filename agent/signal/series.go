@@ -31,20 +31,30 @@ type Series struct{ r *record }
 type record struct {
 	labels, name, unit uint32 // lengths
 	typ                Type
+	draft              bool // the record of a draft: the text is elsewhere
 }
 
 const recordSize = unsafe.Sizeof(record{})
 
 // Intern returns the Series for d. It keeps copies of d's strings, never the
 // strings themselves.
-func Intern(d Desc) Series {
+func Intern(d Desc) Series { return intern(&d, false) }
+
+func intern(d *Desc, draft bool) Series {
 	h := maphash.String(interned.seed, d.Labels) ^ bits.RotateLeft64(maphash.String(interned.seed, d.Name), 23) + uint64(d.Type)
-	return interned.shards[h>>(64-shardBits)].intern(uint32(h), &d)
+	return interned.shards[h>>(64-shardBits)].intern(uint32(h), d, draft)
 }
 
 // Desc returns what s stands for. Its strings live as long as they are held.
-func (s Series) Desc() Desc {
-	return Desc{Name: s.r.text(s.r.labels, s.r.name), Unit: s.r.text(s.r.labels+s.r.name, s.r.unit), Type: s.r.typ, Labels: s.r.text(0, s.r.labels)}
+func (s Series) Desc() Desc { return s.DescIn(nil) }
+
+// DescIn is Desc for who has a Draft and room to put its labels together in: they
+// are in room[:0] then, or in memory of their own.
+func (s Series) DescIn(room []byte) Desc {
+	if s.r.draft {
+		return draftOf(s.r).desc(room[:0])
+	}
+	return s.r.descAt(s.r.behind())
 }
 
 // Type is Desc().Type, for hot loops.
@@ -53,29 +63,47 @@ func (s Series) Type() Type { return s.r.typ }
 // Valid reports whether s was made by Intern.
 func (s Series) Valid() bool { return s != Series{} }
 
-// text returns n bytes of the text. A pointer behind the last of them would be
-// one into somebody else's memory, even to a string of no bytes.
-func (r *record) text(from, n uint32) string {
+// behind is where the text of a record begins that is no draft's.
+func (r *record) behind() unsafe.Pointer { return unsafe.Add(unsafe.Pointer(r), recordSize) }
+
+// descAt returns what r stands for, whose text is at p.
+func (r *record) descAt(p unsafe.Pointer) Desc {
+	return Desc{Name: text(p, r.labels, r.name), Unit: text(p, r.labels+r.name, r.unit), Type: r.typ, Labels: text(p, 0, r.labels)}
+}
+
+// text returns n bytes at p+from. A pointer behind the last of them would be one
+// into somebody else's memory, even to a string of no bytes.
+func text(p unsafe.Pointer, from, n uint32) string {
 	if n == 0 {
 		return ""
 	}
-	return unsafe.String((*byte)(unsafe.Add(unsafe.Pointer(r), recordSize+uintptr(from))), n)
+	return unsafe.String((*byte)(unsafe.Add(p, from)), n)
+}
+
+func headOf(d *Desc) record {
+	return record{labels: uint32(len(d.Labels)), name: uint32(len(d.Name)), unit: uint32(len(d.Unit)), typ: d.Type}
+}
+
+func putText(to []byte, d *Desc) {
+	to = to[copy(to, d.Labels):]
+	to = to[copy(to, d.Name):]
+	copy(to, d.Unit)
 }
 
 func newRecord(d *Desc) *record {
 	n := recordSize + uintptr(len(d.Labels)+len(d.Name)+len(d.Unit))
 	words := make([]uint64, (n+7)/8)
+	putText(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), n)[recordSize:], d)
 	r := (*record)(unsafe.Pointer(&words[0]))
-	*r = record{labels: uint32(len(d.Labels)), name: uint32(len(d.Name)), unit: uint32(len(d.Unit)), typ: d.Type}
-	text := unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), n)[recordSize:]
-	text = text[copy(text, d.Labels):]
-	text = text[copy(text, d.Name):]
-	copy(text, d.Unit)
+	*r = headOf(d)
 	return r
 }
 
 func (r *record) is(d *Desc) bool {
-	return r.typ == d.Type && r.text(0, r.labels) == d.Labels && r.text(r.labels, r.name) == d.Name && r.text(r.labels+r.name, r.unit) == d.Unit
+	if r.draft {
+		return draftOf(r).is(d)
+	}
+	return r.descAt(r.behind()) == *d
 }
 
 // interned finds the record of a Desc. It refers to records weakly: a place whose
@@ -99,7 +127,7 @@ type shard struct {
 	used   int // places that are not free, whether their record is there still or gone
 }
 
-func (t *shard) intern(h uint32, d *Desc) Series {
+func (t *shard) intern(h uint32, d *Desc, draft bool) Series {
 	h = max(h, 1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -116,7 +144,12 @@ func (t *shard) intern(h uint32, d *Desc) Series {
 			return Series{r}
 		}
 	}
-	r := newRecord(d)
+	var r *record
+	if draft {
+		r = newDraft(d)
+	} else {
+		r = newRecord(d)
+	}
 	t.hashes[i], t.refs[i] = h, weak.Make(r)
 	t.used++
 	return Series{r}
