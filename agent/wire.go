@@ -318,8 +318,11 @@ func (a *Agent) delivery(name string, d config.Destination, k signal.Kind, cfg *
 			}
 			defer done()
 			del := &exporters.Delivery{
-				Exporter: e, Feed: a.feed, Log: a.log,
+				Exporter: e, Log: a.log,
 				Bury: func(b *signal.Batch, e *exporters.Error) { a.dead.Bury(name, k, b, e) },
+			}
+			if k == signal.Metric {
+				del.Feed = a.feed
 			}
 			if d.Match != "" {
 				if del.Keep, err = signal.ParseMatch(d.Match); err != nil {

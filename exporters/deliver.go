@@ -35,7 +35,7 @@ type Delivery struct {
 	Split  func() bool
 	Behind time.Duration
 
-	Feed   *Feed                       // shares decoded frames with other deliveries; nil: decodes by itself
+	Feed   *Feed                       // shares decoded frames with other deliveries of metrics; nil: decodes by itself
 	Keep   *signal.Match               // items that do not match are booked as filtered; nil keeps all
 	Bury   func(*signal.Batch, *Error) // gets each refused item, for the dead-letter log; may be nil
 	Linger time.Duration               // how long a request waits to fill up; default 1s
@@ -140,6 +140,8 @@ func (d *Delivery) Run(ctx context.Context) error {
 	if d.Feed == nil {
 		d.Feed = NewFeed(0)
 	}
+	d.Feed.join(1)
+	defer d.Feed.join(-1)
 	// Requests outlive ctx by Grace: cutting one off in the middle would leave
 	// open whether the vendor has it.
 	sending, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -284,13 +286,8 @@ func (d *Delivery) gather(ctx context.Context, q Queue) (*parcel, error) {
 
 // full reports whether a parcel is worth a request of its own.
 func (p *parcel) full(lim Limits, bytesPerItem float64) bool {
-	const mostBytes = 2 << 20 // larger requests save nothing more, and each takes memory several times over
-	most := lim.Bytes
-	if most <= 0 || most > mostBytes {
-		most = mostBytes
-	}
 	n := len(p.fate)
-	return lim.Items > 0 && n >= lim.Items || float64(n)*bytesPerItem >= 0.9*float64(most) || n >= 10000
+	return lim.Items > 0 && n >= lim.Items || float64(n)*bytesPerItem >= 0.9*float64(lim.body()) || n >= 10000
 }
 
 // add takes one frame into the parcel: what is too old for the vendor, or not

@@ -546,8 +546,32 @@ func TestTwoLanesBothDeliver(t *testing.T) {
 	})
 }
 
+// feedOf returns a Feed for so many deliveries that run.
+func feedOf(keep, readers int) *Feed {
+	f := NewFeed(keep)
+	f.join(readers)
+	return f
+}
+
+// reads asks for a frame and returns how many samples came, none where the frame,
+// of which there is but a header, would have had to be decoded.
+func reads(t *testing.T, f *Feed, seq uint64, frame []byte) int {
+	t.Helper()
+	var b signal.Batch
+	var books spool.Books
+	if f.decode(&b, nil, &books, seq, frame[:signal.HeaderSize]) != nil {
+		return 0
+	}
+	for _, s := range b.Samples {
+		if !s.Series.Valid() {
+			t.Errorf("frame %d has samples of no series", seq)
+		}
+	}
+	return len(b.Samples)
+}
+
 func TestAFeedDecodesOnce(t *testing.T) {
-	f := NewFeed(2)
+	f := feedOf(2, 3)
 	frame := signal.AppendFrame(nil, numbered(0, 10, time.UnixMilli(1)))
 	var a, b signal.Batch
 	var books spool.Books
@@ -570,14 +594,63 @@ func TestAFeedDecodesOnce(t *testing.T) {
 
 // What the hub has just made need not be taken to pieces again.
 func TestAFeedTakesWhatItIsOffered(t *testing.T) {
-	f := NewFeed(2)
+	f := feedOf(2, 1)
 	batch := numbered(0, 10, time.UnixMilli(1))
 	frame := signal.AppendFrame(nil, batch)
 	f.Offer(1, batch)
 	clear(batch.Samples) // its owner goes on with it
+	if n := reads(t, f, 1, frame); n != 10 {
+		t.Errorf("%d samples", n)
+	}
+	pooled := numbered(0, 10, time.UnixMilli(1))
+	pooled.Pooled = true
+	f.Offer(2, pooled)
+	if pooled.Len() != 0 {
+		t.Error("pooled samples have two owners")
+	}
+	if n := reads(t, f, 2, frame); n != 10 {
+		t.Errorf("%d samples", n)
+	}
+}
+
+// A frame is remembered for those who have yet to read it, and for nobody else.
+func TestAFeedForgetsWhatAllHaveRead(t *testing.T) {
+	frame := signal.AppendFrame(nil, numbered(0, 10, time.UnixMilli(1)))
+	offer := func(f *Feed, seq uint64) { f.Offer(seq, numbered(0, 10, time.UnixMilli(1))) }
+	f := feedOf(8, 2)
+	offer(f, 1)
+	offer(f, 2)
+	for range 2 {
+		if n := reads(t, f, 1, frame); n != 10 {
+			t.Errorf("%d samples of frame 1", n)
+		}
+	}
+	if reads(t, f, 2, frame) != 10 || len(f.frames) != 1 || f.frames[2] == nil {
+		t.Errorf("%d frames are remembered, not frame 2 alone", len(f.frames))
+	}
+	// One delivery ended: the other has read frame 2, but that is seen at the next
+	// frames only, and no later than keep of them.
+	f.join(-1)
+	for seq := range uint64(8) {
+		offer(f, 3+seq)
+	}
+	if len(f.frames) > 8 {
+		t.Errorf("%d frames are remembered, not 8", len(f.frames))
+	}
+	// A delivery that woke before the offer came has decoded the frame by itself.
+	late := feedOf(8, 1)
 	var b signal.Batch
 	var books spool.Books
-	if err := f.decode(&b, nil, &books, 1, frame[:signal.HeaderSize]); err != nil || len(b.Samples) != 10 || !b.Samples[9].Series.Valid() {
-		t.Errorf("%v, %d samples", err, len(b.Samples))
+	if err := late.decode(&b, nil, &books, 5, frame); err != nil {
+		t.Fatal(err)
+	}
+	offer(late, 5)
+	if len(late.frames) != 0 {
+		t.Error("a frame that was read already is kept")
+	}
+	nobody := feedOf(8, 0)
+	offer(nobody, 1)
+	if len(nobody.frames) != 0 {
+		t.Error("a frame is kept though no delivery runs")
 	}
 }

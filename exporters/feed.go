@@ -1,48 +1,55 @@
 package exporters
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/causeway-agent/causeway/agent/signal"
 	"github.com/causeway-agent/causeway/agent/spool"
 )
 
-// Feed decodes metric frames once for all deliveries that read the same spool
-// at about the same place. Lines and events are not shared: decoding them costs
+// Feed decodes metric frames once for all deliveries that read the spool of
+// metrics at about the same place. Lines and events are not shared: decoding them costs
 // next to nothing, since they point into their frame.
 type Feed struct {
-	mu     sync.Mutex
-	keep   int                 // frames
-	frames map[uint64]*decoded // guarded by mu
-	order  []uint64            // of frames, oldest first; guarded by mu
-	spare  [2][]signal.Sample  // of the frames forgotten last, empty; guarded by mu
+	mu      sync.Mutex
+	keep    int                 // frames
+	readers int                 // deliveries that run; guarded by mu
+	passed  uint64              // the newest frame that all of them had; guarded by mu
+	frames  map[uint64]*decoded // guarded by mu
+	order   []uint64            // of frames, oldest first; guarded by mu
 }
 
 type decoded struct {
+	seq   uint64
 	once  sync.Once
 	batch signal.Batch // samples are never written to after once
 	err   error
 	users int  // who copies from it now; guarded by Feed.mu
+	reads int  // how many have; guarded by Feed.mu
 	gone  bool // from Feed.frames; guarded by Feed.mu
 }
 
-// NewFeed returns a Feed that remembers the last keep frames. One delivery
-// alone needs none: keep 0 remembers nothing.
+// NewFeed returns a Feed that remembers the last keep frames, each until every
+// delivery that runs has read it. keep 0 remembers nothing.
 func NewFeed(keep int) *Feed { return &Feed{keep: keep, frames: map[uint64]*decoded{}} }
 
 // Offer gives the Feed what frame seq holds, before anybody asks: the one who made
 // the frame still has its samples, and to decode them means to look each series
 // up again, which of a hundred thousand is the dearest part of the whole way.
-// b may be changed after it.
+// A batch whose samples are pooled gives them away, and is empty after it.
 func (f *Feed) Offer(seq uint64, b *signal.Batch) {
-	if f.keep == 0 || b.Kind != signal.Metric {
+	if f.keep == 0 || b.Kind != signal.Metric || !f.wanted(seq) {
 		return
 	}
 	d := f.hold(seq)
-	defer f.leave(d)
+	defer f.leave(d, 0)
 	d.once.Do(func() {
-		d.batch.Kind = b.Kind
-		d.batch.Samples = append(f.room(len(b.Samples)), b.Samples...)
+		if b.Pooled {
+			d.batch, *b = *b, signal.Batch{Kind: b.Kind}
+			return
+		}
+		d.batch = signal.Batch{Kind: b.Kind, Samples: append(signal.NewSamples(len(b.Samples)), b.Samples...), Pooled: true}
 	})
 }
 
@@ -55,9 +62,9 @@ func (f *Feed) decode(b *signal.Batch, keep *signal.Match, books *spool.Books, s
 	at := b.Len()
 	if h.Kind == signal.Metric && f.keep > 0 {
 		d := f.hold(seq)
-		defer f.leave(d)
+		defer f.leave(d, 1)
 		d.once.Do(func() {
-			d.batch.Samples = f.room(min(h.Items, len(frame)/2))
+			d.batch.Samples, d.batch.Pooled = signal.NewSamples(min(h.Items, len(frame)/2)), true
 			d.err = signal.AppendFromFrame(&d.batch, frame)
 		})
 		if d.err != nil {
@@ -74,6 +81,20 @@ func (f *Feed) decode(b *signal.Batch, keep *signal.Match, books *spool.Books, s
 	return nil
 }
 
+// join takes note of how many more deliveries run, or fewer.
+func (f *Feed) join(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers += n
+}
+
+// wanted reports whether somebody has yet to read frame seq.
+func (f *Feed) wanted(seq uint64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.readers > 0 && seq > f.passed
+}
+
 // hold returns what is remembered of frame seq, and keeps its samples from being
 // used again until leave.
 func (f *Feed) hold(seq uint64) *decoded {
@@ -82,13 +103,9 @@ func (f *Feed) hold(seq uint64) *decoded {
 	d := f.frames[seq]
 	if d == nil {
 		if len(f.order) >= f.keep {
-			old := f.frames[f.order[0]]
-			delete(f.frames, f.order[0])
-			f.order = append(f.order[:0], f.order[1:]...)
-			old.gone = true
-			f.reuseLocked(old)
+			f.forgetLocked(0)
 		}
-		d = &decoded{}
+		d = &decoded{seq: seq}
 		f.frames[seq] = d
 		f.order = append(f.order, seq)
 	}
@@ -96,32 +113,31 @@ func (f *Feed) hold(seq uint64) *decoded {
 	return d
 }
 
-func (f *Feed) leave(d *decoded) {
+// leave ends what hold began; reads is 1 for a delivery that has what it needs.
+func (f *Feed) leave(d *decoded, reads int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	d.users--
+	d.reads += reads
+	if !d.gone && reads > 0 && d.reads >= f.readers {
+		f.forgetLocked(slices.Index(f.order, d.seq))
+		f.passed = max(f.passed, d.seq)
+	}
 	f.reuseLocked(d)
 }
 
-// reuseLocked takes the samples of a frame that nobody can ask for any more.
-func (f *Feed) reuseLocked(d *decoded) {
-	if !d.gone || d.users > 0 || cap(d.batch.Samples) == 0 {
-		return
-	}
-	clear(d.batch.Samples)
-	f.spare[1], f.spare[0] = f.spare[0], d.batch.Samples[:0]
-	d.batch.Samples = nil
+// forgetLocked forgets the frame at a place in order.
+func (f *Feed) forgetLocked(at int) {
+	d := f.frames[f.order[at]]
+	delete(f.frames, d.seq)
+	f.order = slices.Delete(f.order, at, at+1)
+	d.gone = true
+	f.reuseLocked(d)
 }
 
-// room returns an empty slice for n samples.
-func (f *Feed) room(n int) []signal.Sample {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i, s := range f.spare {
-		if cap(s) >= max(n, 1) {
-			f.spare[i] = nil
-			return s
-		}
+// reuseLocked gives back the samples of a frame that nobody can ask for any more.
+func (f *Feed) reuseLocked(d *decoded) {
+	if d.gone && d.users == 0 {
+		d.batch.Release()
 	}
-	return make([]signal.Sample, 0, n)
 }

@@ -18,49 +18,72 @@ type request struct {
 // encode makes a body of as many items from r.Lo on as fit the vendor's limits.
 func (d *Delivery) encode(p *parcel, r Range) request {
 	lim := d.Exporter.Limits()
-	buf := bodies.Get().(*bodyBuffers)
+	raw, packed := bodies[0].Get().(*[]byte), bodies[1].Get().(*[]byte)
+	release := func() { bodies[1].Put(packed) }
+	if lim.Encoding == "" { // the body goes out as it is
+		release = func() { bodies[0].Put(raw) }
+		bodies[1].Put(packed)
+	} else {
+		defer bodies[0].Put(raw) // a vendor may be long in answering
+	}
 	hi := d.fit.guess(r, lim)
 	// Grown by doubling, a body of megabytes would be garbage three times over.
-	if n := int(1.1*d.fit.bytesPerItem()*float64(hi-r.Lo)) + 4<<10; cap(buf.raw) < n {
-		buf.raw = make([]byte, 0, n)
+	if n := int(1.1 * d.fit.bytesPerItem() * float64(hi-r.Lo)); cap(*raw) < n {
+		*raw = make([]byte, 0, (n/bodyStep+1)*bodyStep)
 	}
 	for {
-		body, next, skipped := d.Exporter.Encode(buf.raw[:0], &p.batch, r.Lo, hi)
-		buf.raw = body
+		body, next, skipped := d.Exporter.Encode((*raw)[:0], &p.batch, r.Lo, hi)
+		*raw = body
 		if next <= r.Lo || next > hi {
 			if next > hi || hi > r.Lo+1 && next < r.Lo {
 				panic(fmt.Sprintf("BUG: %s encoded [%d, %d) up to %d", d.Exporter.Name(), r.Lo, hi, next))
 			}
-			return request{next: r.Lo + 1, oversize: true, release: func() { bodies.Put(buf) }}
+			return request{next: r.Lo + 1, oversize: true, release: release}
 		}
 		if skipped == next-r.Lo {
-			return request{next: next, skipped: skipped, release: func() { bodies.Put(buf) }}
+			return request{next: next, skipped: skipped, release: release}
 		}
 		if lim.Bytes > 0 && len(body) > lim.Bytes && next-r.Lo > 1 {
 			hi = r.Lo + max(1, min((next-r.Lo)/2, int(float64(next-r.Lo)*0.9*float64(lim.Bytes)/float64(len(body)))))
 			continue
 		}
-		packed := Pack(buf.packed, body, lim.Encoding)
+		out := body
 		if lim.Encoding != "" {
-			buf.packed = packed
+			*packed = Pack(*packed, body, lim.Encoding)
+			out = *packed
 		}
-		if lim.Packed > 0 && len(packed) > lim.Packed && next-r.Lo > 1 {
-			hi = r.Lo + max(1, min((next-r.Lo)/2, int(float64(next-r.Lo)*0.9*float64(lim.Packed)/float64(len(packed)))))
+		if lim.Packed > 0 && len(out) > lim.Packed && next-r.Lo > 1 {
+			hi = r.Lo + max(1, min((next-r.Lo)/2, int(float64(next-r.Lo)*0.9*float64(lim.Packed)/float64(len(out)))))
 			continue
 		}
-		d.fit.learn(next-r.Lo, len(body), len(packed))
+		d.fit.learn(next-r.Lo, len(body), len(out))
 		return request{
-			body: packed, raw: len(body), next: next, skipped: skipped,
-			oversize: lim.Bytes > 0 && len(body) > lim.Bytes || lim.Packed > 0 && len(packed) > lim.Packed,
-			release:  func() { bodies.Put(buf) },
+			body: out, raw: len(body), next: next, skipped: skipped,
+			oversize: lim.Bytes > 0 && len(body) > lim.Bytes || lim.Packed > 0 && len(out) > lim.Packed,
+			release:  release,
 		}
 	}
 }
 
-// bodies holds the buffers of requests.
-var bodies = sync.Pool{New: func() any { return new(bodyBuffers) }}
+// mostBytes is how large a body is made where the vendor takes a larger one: that
+// would save nothing more, and each is in memory several times over.
+const mostBytes = 1 << 20
 
-type bodyBuffers struct{ raw, packed []byte }
+// bodyStep rounds the room for bodies up, so that it does for the next one too.
+const bodyStep = 128 << 10
+
+// body returns how large a body may be before it is compressed.
+func (l *Limits) body() int {
+	if l.Bytes > 0 {
+		return min(l.Bytes, mostBytes)
+	}
+	return mostBytes
+}
+
+// bodies holds the buffers of bodies before they are packed, and after it.
+var bodies = [2]sync.Pool{{New: newBody}, {New: newBody}}
+
+func newBody() any { return new([]byte) }
 
 // fitter guesses how many items make a full body from what items weighed so far.
 type fitter struct {
@@ -71,8 +94,14 @@ type fitter struct {
 func (f *fitter) bytesPerItem() float64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.raw == 0 {
+		return usualBytes
+	}
 	return f.raw
 }
+
+// usualBytes is what an item weighs until one was weighed.
+const usualBytes = 300
 
 func (f *fitter) guess(r Range, lim Limits) int {
 	n := r.Hi - r.Lo
@@ -81,8 +110,8 @@ func (f *fitter) guess(r Range, lim Limits) int {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if lim.Bytes > 0 && f.raw > 0 {
-		n = min(n, int(0.9*float64(lim.Bytes)/f.raw))
+	if f.raw > 0 {
+		n = min(n, int(0.9*float64(lim.body())/f.raw))
 	}
 	if lim.Packed > 0 && f.packed > 0 {
 		n = min(n, int(0.9*float64(lim.Packed)/f.packed))
