@@ -215,7 +215,7 @@ func (p *page) dist(s signal.Series, h *signal.Hist, start *int64, last *float64
 	}
 	*last = count
 	p.tally.Dists++
-	p.add(signal.Sample{Series: s, Start: min(*start, at), Time: at, Hist: h})
+	p.dists = append(p.dists, signal.Sample{Series: s, Start: min(*start, at), Time: at, Hist: h})
 }
 
 // Distributions of a page share slabs, since one by one they would be most of

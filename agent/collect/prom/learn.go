@@ -58,15 +58,15 @@ func (p *page) learn(raw []byte, name string, pairs []pair) *cell {
 	switch {
 	case folded:
 		d.Type = signal.CumDist
-		p.join(c, signal.Intern(d), f.sort == summary, bound)
+		p.join(c, signal.Draft(d), f.sort == summary, bound)
 	case c.role == roleBorn:
 		d.Type = signal.Counter
-		c.series = signal.Intern(d)
+		c.series = signal.Draft(d)
 	default:
 		if c.role == roleCounter {
 			d.Type = signal.Counter
 		}
-		c.series = signal.Intern(d)
+		c.series = signal.Draft(d)
 		p.own(c)
 	}
 	return c

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"iter"
+	"sync"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/model/relabel"
@@ -85,9 +87,9 @@ type page struct {
 	head     cell   // stands before the first line
 	last     *cell
 	touched  []*group
-	out      [][]signal.Sample
-	expect   int           // samples, as far as is known
-	hists    []signal.Hist // slabs, of which each distribution gets a piece
+	held     [][]held        // of chunk each but the last, from room
+	dists    []signal.Sample // distributions
+	hists    []signal.Hist   // slabs, of which each distribution gets a piece
 	counts   []uint64
 	bounds   []float64 // of the last new histogram: nearly always the next one's too
 	exemplar []byte    // of the line at hand
@@ -151,8 +153,7 @@ func (p *page) begin(at int64) {
 	p.at = at
 	p.last = &p.head
 	p.touched = p.touched[:0]
-	p.out = nil
-	p.expect = len(p.owner) + len(p.groups) + 16
+	p.drop()
 	p.hists, p.counts = nil, nil
 	p.ended, p.native, p.bad, p.lines, p.alive = false, false, nil, 0, 0
 	p.tally = tally{}
@@ -387,27 +388,30 @@ func (p *page) plain(c *cell, pt point) {
 		p.tally.NaN++
 		return
 	}
-	s := signal.Sample{Series: c.series, Time: p.at, Value: pt.value}
 	if c.role == roleCounter {
 		if pt.value < c.value && c.start < p.before {
 			c.start = p.before // it started again since
 		}
 		c.value = pt.value
-		s.Start = c.start
 	}
+	at := p.at
 	if pt.timed && p.timed {
-		s.Time = pt.time
+		at = pt.time
 		if c.role == roleGauge {
-			if c.start != 0 && pt.time <= c.start {
+			if c.start != 0 && at <= c.start {
 				p.tally.Old++ // an exporter that shows the same reading again
 				return
 			}
-			c.start = pt.time
+			c.start = at
 		}
-		s.Start = min(s.Start, s.Time)
 	}
 	p.tally.Plain++
-	p.add(s)
+	n := len(p.held)
+	if n == 0 || len(p.held[n-1]) == chunk {
+		p.held = append(p.held, *room.Get().(*[]held))
+		n++
+	}
+	p.held[n-1] = append(p.held[n-1], held{c, pt.value, at})
 }
 
 // born notes when a distribution, or the counter of the same labels, was zero.
@@ -419,46 +423,81 @@ func (p *page) born(c *cell, ms int64) {
 		c.group.start = ms
 		return
 	}
-	o := p.owner[c.series]
-	if o == nil {
-		return
-	}
-	o.start = ms
-	if n := len(p.out); n > 0 { // it follows its counter
-		if last := &p.out[n-1][len(p.out[n-1])-1]; last.Series == o.series {
-			last.Start = ms
-		}
+	if o := p.owner[c.series]; o != nil {
+		o.start = ms
 	}
 }
 
-// chunk is how many samples a batch has at most.
-const chunk = 10_000
+// held is a sample of a page whose end is not reached yet: what is not in its
+// cell, which is less than half of a Sample.
+type held struct {
+	c     *cell
+	value float64
+	time  int64
+}
 
-// add appends a sample to the page's.
-func (p *page) add(s signal.Sample) {
-	n := len(p.out)
-	if n == 0 || len(p.out[n-1]) == chunk {
-		// As many as last time and a few, so that a small target costs little.
-		p.out = append(p.out, signal.NewSamples(min(max(p.expect-n*chunk, 16), chunk)))
-		n++
+func (h *held) sample() signal.Sample {
+	s := signal.Sample{Series: h.c.series, Time: h.time, Value: h.value}
+	if h.c.role == roleCounter {
+		s.Start = min(h.c.start, h.time)
 	}
-	out := p.out[n-1]
-	if len(out) == cap(out) {
-		out = append(make([]signal.Sample, 0, min(2*cap(out), chunk)), out...)
+	return s
+}
+
+// room holds what samples are held back in.
+var room = sync.Pool{New: func() any { return new([]held) }}
+
+func release(h []held) {
+	clear(h)
+	h = h[:0]
+	room.Put(&h)
+}
+
+// drop forgets the samples of the page.
+func (p *page) drop() {
+	for _, h := range p.held {
+		release(h)
 	}
-	p.out[n-1] = append(out, s)
+	p.held, p.dists = nil, nil
 }
 
 // end finishes a page that was read to its end: its distributions are put
 // together, and what it had no more is forgotten.
-func (p *page) end() [][]signal.Sample {
+func (p *page) end() {
 	for _, g := range p.touched {
 		p.fold(g)
 	}
 	p.last.next = nil
 	p.good, p.before = p.number, p.at
 	p.sweep()
-	out := p.out
-	p.out = nil
-	return out
+}
+
+// chunk is how many samples a batch has at most: few enough that they are still
+// in the processor's cache when they are completed, and when their frame is made.
+const chunk = 5000
+
+// batches yields the samples of a page that was read to its end, and more behind
+// them. A batch is its receiver's.
+func (p *page) batches(more ...signal.Sample) iter.Seq[*signal.Batch] {
+	return func(yield func(*signal.Batch) bool) {
+		defer p.drop()
+		rest := append(p.dists, more...)
+		for len(p.held)+len(rest) > 0 {
+			var plain []held
+			if len(p.held) > 0 {
+				plain, p.held = p.held[0], p.held[1:]
+			}
+			n := min(len(rest), chunk-len(plain))
+			b := &signal.Batch{Kind: signal.Metric, Samples: signal.NewSamples(len(plain) + n), Pooled: true}
+			for i := range plain {
+				b.Add(plain[i].sample())
+			}
+			b.Samples = append(b.Samples, rest[:n]...)
+			rest = rest[n:]
+			release(plain)
+			if !yield(b) {
+				return
+			}
+		}
+	}
 }

@@ -44,8 +44,9 @@ func (r *reader) read(at int64, format, text string) (string, error) {
 		return "", err
 	}
 	b := &signal.Batch{Kind: signal.Metric}
-	for _, part := range r.p.end() {
-		b.Samples = append(b.Samples, part...)
+	r.p.end()
+	for part := range r.p.batches() {
+		b.Samples = append(b.Samples, part.Samples...)
 	}
 	c := r.p.tally
 	if c.Samples != c.Plain+c.Folded+c.Born+c.Dropped+c.Twins+c.Old+c.NaN {

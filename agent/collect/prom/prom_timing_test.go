@@ -79,6 +79,9 @@ func BenchmarkPage(b *testing.B) {
 			b.Fatal(err)
 		}
 		p.end()
+		for b := range p.batches() {
+			b.Release()
+		}
 	}
 	read(1)
 	b.SetBytes(int64(len(page)))
@@ -106,6 +109,9 @@ func BenchmarkFirstPage(b *testing.B) {
 			b.Fatal(err)
 		}
 		p.end()
+		for b := range p.batches() {
+			b.Release()
+		}
 		samples = p.tally.Samples
 	}
 	b.ReportMetric((cpu()-used)/float64(b.N)/float64(samples)*1e6, "cpu-s/Msample")

@@ -199,7 +199,7 @@ func (p *page) protoCell(name []byte, set []*dto.LabelPair, dist bool) (*cell, e
 		c.role = roleDropped
 		return c, nil
 	}
-	c.series = signal.Intern(signal.Desc{Name: as, Unit: unitOf(as), Type: signal.CumDist, Labels: labels})
+	c.series = signal.Draft(signal.Desc{Name: as, Unit: unitOf(as), Type: signal.CumDist, Labels: labels})
 	p.own(c)
 	return c, nil
 }

@@ -105,7 +105,7 @@ func TestProtobufThatContradictsItself(t *testing.T) {
 	f.Metric = append(f.Metric, value, &dto.Metric{})
 	g := &dto.MetricFamily{Name: proto.String("g"), Type: dto.MetricType_GAUGE.Enum(), Metric: []*dto.Metric{f.Metric[0], value}}
 	const hist = "cumdist - 0 @1000 hist (count=2 sum=0 min=NaN max=NaN bounds=[] counts=[2])\n"
-	r.want(1000, "protobuf", string(delimited(t, f, g)), "h "+hist+"h gauge - 1 @1000\ng "+hist+"g gauge - 1 @1000")
+	r.want(1000, "protobuf", string(delimited(t, f, g)), "h gauge - 1 @1000\ng gauge - 1 @1000\nh "+hist+"g "+hist)
 	if r.p.tally.Malformed != 1 {
 		t.Errorf("%+v", r.p.tally)
 	}

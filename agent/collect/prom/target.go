@@ -99,6 +99,11 @@ func (t *target) run(ctx context.Context, out collect.Sink) {
 	}
 }
 
+// rest lies between two batches of a page. A page of 100,000 samples given on at
+// once would be in memory several times over, as batches, frames, parcels and
+// bodies, until the last of it is delivered; like this most of it is only held.
+const rest = 5 * time.Millisecond
+
 // scrape reads the page once and gives it on.
 func (t *target) scrape(ctx context.Context, out collect.Sink) {
 	sctx, cancel := context.WithTimeout(ctx, t.spec.timeout)
@@ -106,7 +111,7 @@ func (t *target) scrape(ctx context.Context, out collect.Sink) {
 	start := time.Now()
 	p := t.page
 	p.begin(start.UnixMilli())
-	parts, format, err := t.read(sctx)
+	format, err := t.read(sctx)
 	if ctx.Err() != nil {
 		return // stopped: that says nothing about the target
 	}
@@ -123,22 +128,23 @@ func (t *target) scrape(ctx context.Context, out collect.Sink) {
 	}
 	t.negotiate(err)
 	t.note(start, took, format, err)
-	parts = append(parts, []signal.Sample{
-		{Series: t.own[0], Time: p.at, Value: up},
-		{Series: t.own[1], Time: p.at, Value: took.Seconds()},
-		{Series: t.own[2], Time: p.at, Value: scraped},
-	})
-	// The three of a small page travel with it.
-	if n := len(parts); n == 2 && len(parts[0])+3 <= chunk {
-		parts = [][]signal.Sample{append(parts[0], parts[1]...)}
-	}
-	for i, part := range parts {
-		parts[i] = nil // the sink's now
-		if err := out.Put(ctx, &signal.Batch{Kind: signal.Metric, Samples: part, Pooled: true}); err != nil {
-			st.Lost.Add(int64(len(part))) // the Sink says why
+	for b := range p.batches(
+		signal.Sample{Series: t.own[0], Time: p.at, Value: up},
+		signal.Sample{Series: t.own[1], Time: p.at, Value: took.Seconds()},
+		signal.Sample{Series: t.own[2], Time: p.at, Value: scraped},
+	) {
+		n := int64(b.Len())
+		if err := out.Put(ctx, b); err != nil {
+			st.Lost.Add(n) // the Sink says why
 			continue
 		}
-		st.Items.Add(int64(len(part)))
+		st.Items.Add(n)
+		if len(p.held) > 0 {
+			select {
+			case <-time.After(rest):
+			case <-ctx.Done():
+			}
+		}
 	}
 }
 
@@ -186,22 +192,23 @@ func (t *target) look() TargetStatus {
 	return t.status
 }
 
-// read fetches the page and returns its samples, none with an error. A panic is
-// an error of this target: what it sends must not end the agent.
-func (t *target) read(ctx context.Context) (parts [][]signal.Sample, format string, err error) {
+// read fetches the page, which has no samples after an error. A panic is an error
+// of this target: what it sends must not end the agent.
+func (t *target) read(ctx context.Context) (format string, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("%w: reading it panicked: %v\n%s", errNoPage, v, debug.Stack())
 			t.page.forget()
 		}
 		if err != nil {
-			parts, t.page.out = nil, nil
+			t.page.drop()
 		}
 	}()
 	if format, err = t.fetch(ctx); err != nil {
-		return nil, format, err
+		return format, err
 	}
-	return t.page.end(), format, nil
+	t.page.end()
+	return format, nil
 }
 
 // fetch asks for the page and reads it.
