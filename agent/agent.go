@@ -142,7 +142,8 @@ func Run(ctx context.Context, o Options) error {
 	if o.Ready != nil {
 		o.Ready(cfg)
 	}
-	// At once, too: the first reading of ten thousand files needs the room most.
+	// At once, too: the first reading, of ten thousand files or of a large page,
+	// needs the room most.
 	for _, after := range []time.Duration{0, settled / 5, settled} {
 		late := time.AfterFunc(after, func() {
 			if err := trim(); err != nil {
@@ -216,7 +217,7 @@ const seedBytes = 8 << 20
 
 // sharedFrames is how many decoded metric frames are kept for the next
 // destination: those that keep up read within a few frames of each other.
-const sharedFrames = 8
+const sharedFrames = 40
 
 func (a *Agent) close() {
 	for _, s := range a.spools {

@@ -31,7 +31,7 @@ func setMemoryLimit() error {
 }
 
 // heapRoom is how many bytes a large heap may grow before it is collected again.
-const heapRoom = 24 << 20
+const heapRoom = 16 << 20
 
 // paceCollector has a large heap collected before it has doubled, which is what Go
 // does by itself: what an agent with 100,000 series holds is nearly all of it there
@@ -57,7 +57,7 @@ var paceCollector = sync.OnceFunc(func() {
 
 // gcPercent is by how much a heap of live bytes may grow, in steps of ten.
 func gcPercent(live uint64) int {
-	return int(min(100, max(20, 10*(10*heapRoom/max(live, 1)))))
+	return int(min(100, max(10, 10*(10*heapRoom/max(live, 1)))))
 }
 
 // trim gives back what only the start needed of the program's own pages. A

@@ -38,7 +38,7 @@ func TestTheProgramGoesOnWithoutItsPages(t *testing.T) {
 }
 
 func TestALargeHeapIsCollectedBeforeItDoubles(t *testing.T) {
-	for live, want := range map[uint64]int{0: 100, 10 << 20: 100, 24 << 20: 100, 48 << 20: 50, 80 << 20: 30, 4 << 30: 20} {
+	for live, want := range map[uint64]int{0: 100, 10 << 20: 100, 16 << 20: 100, 24 << 20: 60, 48 << 20: 30, 80 << 20: 20, 4 << 30: 10} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("%d MiB: %d %%, want %d", live>>20, got, want)
 		}
