@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -302,13 +303,29 @@ func TestWhatWasWrittenBeforeChangesNothing(t *testing.T) {
 	b := kubeBatch(3)
 	b.Samples = append(b.Samples, hostBatch().Samples...)
 	b.Samples = append(b.Samples, ownBatch(50).Samples...)
-	for i, set := range []string{"a=1,b=2,z=3", "a=1,b=2,z=3", "a=1,c=2", "a=1,b=2,team=x", "a=1,b=2,team=y", "a=1,b=2", "", "a=1", "é=É,b= _ ,c=_", "é=É,b= _ ,c=_", "é=É,b= _ ,d=9", "k8s.pod.name=p,k8s.pod.uid=u,a=1", "k8s.pod.name=p,k8s.pod.uid=u,a=2"} {
+	for i, set := range []string{"a=1,b=2,z=3", "a=1,b=2,z=3", "a=1,c=2", "a=1,b=2,team=x", "a=1,b=2,team=y", "a=1,b=2", "", "a=1", "é=É,b= _ ,c=_", "é=É,b= _ ,c=_", "é=É,b= _ ,d=9", "a=1,b=2", "a=1,b=_", "a=2,b=_", "k8s.pod.name=p,k8s.pod.uid=u,a=1", "k8s.pod.name=p,k8s.pod.uid=u,a=2"} {
 		var pairs []string
 		for kv := range strings.SplitSeq(set, ",") {
 			k, v, _ := strings.Cut(kv, "=")
 			pairs = append(pairs, k, v)
 		}
 		b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: fmt.Sprint("memo.m", i), Type: signal.Gauge, Labels: signal.Labels(pairs...)}), Time: 1, Value: 1})
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	one := func(of ...string) string { return of[rng.IntN(len(of))] }
+	for i := range 3000 {
+		d := signal.Desc{Name: one("m", "m", "m", "n", "n!", "!!", "system.m", strings.Repeat("n", 210)), Unit: one("", "", "By"), Type: signal.Gauge}
+		if rng.IntN(3) == 0 {
+			d.Type = signal.Counter
+		}
+		var pairs []string
+		for range rng.IntN(5) {
+			pairs = append(pairs, one("a", "b", "team", "é", "A", "k:k", "!", strings.Repeat("k", 199), strings.Repeat("k", 250), signal.LabelImage, signal.LabelCPU, signal.LabelHost, signal.LabelCluster, signal.LabelPod),
+				one("1", "1", "1", "2", " _ ", "_", "É", "x:y:", ":", "ab__c", strings.Repeat("v", 250), strings.Repeat("é", 199)))
+		}
+		d.Labels = signal.Labels(pairs...)
+		at := int64(1000 + i/7*500)
+		b.Add(signal.Sample{Series: signal.Intern(d), Prev: at - int64(rng.IntN(3))*1000, Time: at, Value: float64(i), Delta: float64(rng.IntN(9))})
 	}
 	for _, own := range [][]string{nil, {"team:own", "b:mine"}} {
 		c := tagged()

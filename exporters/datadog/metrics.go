@@ -14,6 +14,8 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 	start := len(dst)
 	w := writer{dst: append(dst, `{"series":[`...), tags: &e.tags}
 	empty := len(w.dst)
+	var name string // of the sample before
+	var rows []row  // for it
 	values := lo < hi && e.valued(&b.Samples[lo])
 	for i := lo; i < hi; i++ {
 		s := &b.Samples[i]
@@ -31,7 +33,9 @@ func (e *metrics) Encode(dst []byte, b *signal.Batch, lo, hi int) (body []byte, 
 		}
 		known, told := false, false
 		key, is := "", "" // of the label looked up last
-		rows := e.rows[w.desc.Name]
+		if i == lo || w.desc.Name != name {
+			name, rows = w.desc.Name, e.rows[w.desc.Name]
+		}
 		for j := range rows {
 			r := &rows[j]
 			if r.key != key {
@@ -107,7 +111,7 @@ func (w *writer) row(b *signal.Batch, i int, r *row) {
 	if r.only == ones && s.Value != 1 || r.only == zeros && s.Value != 0 {
 		return
 	}
-	v, ok := w.number(b, i, r)
+	v, ok := w.worth(b, i, r)
 	_, ms, _ := increase(s, w.desc.Type)
 	if r.how == rate {
 		v, ok = v*1000/float64(ms), ok && ms > 0
@@ -146,8 +150,9 @@ func (w *writer) row(b *signal.Batch, i int, r *row) {
 		w.dst = w.dst[:start]
 		return
 	}
-	w.head("", typ, ms)
-	w.value(s.Time, v*r.scale, r.scale != 1 || r.how != level || len(r.per) > 0)
+	w.describe("", typ, ms)
+	w.stamp(s.Time)
+	w.number(v*r.scale, r.scale != 1 || r.how != level || len(r.per) > 0)
 	st := style{skip: [2]string{r.key, r.also[0]}, add: r.add, nic: r.nic, kube: r.kube}
 	if r.keep {
 		st.skip[0] = ""
@@ -164,8 +169,8 @@ func (r *row) reading(s *signal.Sample, typ signal.Type) (float64, bool) {
 	return v, ok
 }
 
-// number returns what r makes of sample i and those that belong to it.
-func (w *writer) number(b *signal.Batch, i int, r *row) (v float64, ok bool) {
+// worth returns what r makes of sample i and those that belong to it.
+func (w *writer) worth(b *signal.Batch, i int, r *row) (v float64, ok bool) {
 	s := &b.Samples[i]
 	v, ok = r.reading(s, w.desc.Type)
 	switch r.how {
@@ -315,11 +320,36 @@ type writer struct {
 	style  style
 
 	memo memo
+
+	// What one wrote last in front of a number: where, and what for.
+	head [2]int
+	of   told
+}
+
+// told is what one tells in front of a number, of a metric without a suffix.
+type told struct {
+	name, unit string
+	typ        byte
+	ms, time   int64
 }
 
 // one appends a series of the metric's own name, with suffix behind it.
 func (w *writer) one(suffix string, typ byte, ms int64, v float64) {
 	start := len(w.dst)
+	if t := (told{w.desc.Name, w.desc.Unit, typ, ms, w.time}); suffix == "" && w.of == t {
+		w.dst = append(w.dst, w.dst[w.head[0]:w.head[1]]...)
+	} else if !w.begin(suffix, typ, ms) {
+		w.dst = w.dst[:start]
+		return
+	} else if suffix == "" {
+		w.of, w.head = t, [2]int{start, len(w.dst)}
+	}
+	w.number(v, suffix != "")
+	w.end(style{})
+}
+
+// begin appends what stands in front of a number, if the metric has a name.
+func (w *writer) begin(suffix string, typ byte, ms int64) bool {
 	w.dst = append(w.dst, `{"metric":"`...)
 	at := len(w.dst)
 	name := w.desc.Name
@@ -328,8 +358,7 @@ func (w *writer) one(suffix string, typ byte, ms int64, v float64) {
 	}
 	from := len(w.dst)
 	if w.dst = appendName(w.dst, name); len(w.dst) == from {
-		w.dst = w.dst[:start]
-		return
+		return false
 	}
 	if most := at + mostName - len(suffix); len(w.dst) > most {
 		w.dst = w.dst[:most]
@@ -339,14 +368,14 @@ func (w *writer) one(suffix string, typ byte, ms int64, v float64) {
 	if suffix != ".count" {
 		unit = unitOf(w.desc.Unit)
 	}
-	w.head(unit, typ, ms)
-	w.value(w.time, v, suffix != "")
-	w.end(style{})
+	w.describe(unit, typ, ms)
+	w.stamp(w.time)
+	return true
 }
 
-// head appends what stands between name and point. An interval in milliseconds
+// describe appends what stands between name and point. An interval in milliseconds
 // is written in whole seconds.
-func (w *writer) head(unit string, typ byte, ms int64) {
+func (w *writer) describe(unit string, typ byte, ms int64) {
 	w.dst = append(append(w.dst, `","type":`...), typ)
 	if ms > 0 {
 		w.dst = append(w.dst, `,"interval":`...)
@@ -358,9 +387,12 @@ func (w *writer) head(unit string, typ byte, ms int64) {
 	w.dst = append(w.dst, `,"points":[{"timestamp":`...)
 }
 
-func (w *writer) value(ms int64, v float64, rounded bool) {
+func (w *writer) stamp(ms int64) {
 	w.dst = strconv.AppendInt(w.dst, floorDiv(ms, 1000), 10)
 	w.dst = append(w.dst, `,"value":`...)
+}
+
+func (w *writer) number(v float64, rounded bool) {
 	if rounded {
 		w.dst = appendRounded(w.dst, v)
 	} else {

@@ -1,6 +1,7 @@
 package datadog
 
 import (
+	"bytes"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -196,6 +197,10 @@ type memo [24]struct {
 	label, value string
 	from, to     int    // of the text written for them
 	own          uint64 // bit i: own[i] is overruled by it
+
+	// Where all of the text is one tag, so much of it stands before the value,
+	// in which the key has so many characters; 0 otherwise.
+	head, chars int
 }
 
 // append appends the tags of a label set, and those of the configuration whose
@@ -221,6 +226,21 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 			if last.from < last.to {
 				dst = append(dst, dst[last.from:last.to]...)
 				dst[len(dst)-1] = ',' // which was taken off if it was the last
+				n++
+			}
+			own |= last.own
+			continue
+		}
+		if last.head > 0 && last.label == k && !st.kube {
+			at := len(dst)
+			dst = append(dst, dst[last.from:last.from+last.head]...)
+			text := len(dst)
+			last.value = v
+			if dst = appendValue(dst, last.chars+1, v); len(dst) == text {
+				dst, last.to = dst[:at], last.from
+			} else {
+				dst = append(dst, g.shut...)
+				last.from, last.to = at, len(dst)
 				n++
 			}
 			own |= last.own
@@ -258,7 +278,12 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 			n++
 		}
 		if !st.kube && byItself(k) {
-			last.label, last.value, last.from, last.to, last.own = k, v, at, len(dst), overruled
+			last.label, last.value, last.from, last.to, last.own, last.head = k, v, at, len(dst), overruled, 0
+			if len(dst) > at && oneTag(k) {
+				key := dst[at+len(g.open):]
+				key = key[:bytes.IndexByte(key, ':')]
+				last.head, last.chars = len(g.open)+len(key)+1, utf8.RuneCount(key)
+			}
 		}
 	}
 	for i := range min(len(g.own), 64) {
@@ -275,6 +300,16 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 func byItself(label string) bool {
 	switch label {
 	case signal.LabelPod, signal.LabelPodUID, signal.LabelHostID, signal.LabelWorkload, signal.LabelInterface:
+		return false
+	}
+	return true
+}
+
+// oneTag reports whether a label that is written by itself is its key and its
+// value, and nothing else.
+func oneTag(label string) bool {
+	switch label {
+	case signal.LabelCluster, signal.LabelImage, signal.LabelDevice, signal.LabelEventComponent, signal.LabelCPU:
 		return false
 	}
 	return true
@@ -352,12 +387,18 @@ func appendTag(dst []byte, key, value string) []byte {
 	}
 	dst = append(dst, ':')
 	begin := len(dst)
-	dst, _ = appendPart(dst, begin, value, n+1, false)
+	if dst = appendValue(dst, n+1, value); len(dst) == begin {
+		return dst[:at]
+	}
+	return dst
+}
+
+// appendValue appends what stands behind a key and a colon of n characters.
+func appendValue(dst []byte, n int, value string) []byte {
+	begin := len(dst)
+	dst, _ = appendPart(dst, begin, value, n, false)
 	for len(dst) > begin && (dst[len(dst)-1] == '_' || dst[len(dst)-1] == ':') {
 		dst = dst[:len(dst)-1]
-	}
-	if len(dst) == begin {
-		return dst[:at]
 	}
 	return dst
 }
