@@ -9,7 +9,7 @@ const (
 	sweepEvery = time.Second
 	recently   = 10 * time.Second // what changed since then is likely to change again
 	calmMany   = 2500             // so many calm files are asked where they end in one sweep: a ms of work. Of more, each has its turn
-	turnMany   = 256              // so many folders where nothing changed are asked for their time in one sweep: a ms of work at most. Of more, each has its turn
+	turnMany   = 512              // so many folders where nothing changed are asked for their time in one sweep: a ms of work at most. Of more, each has its turn
 	deafFor    = 10 * time.Minute // so long all files and folders are asked in each sweep, once a change came that no event spoke of
 	agesEvery  = 30 * time.Second // so often it is asked which folders were not listed for listEvery
 )
