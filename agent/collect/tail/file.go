@@ -56,25 +56,40 @@ func (h *heads) read(r io.ReaderAt) error {
 	return nil
 }
 
-// beginning reads a file of which nothing was taken yet: the bytes must be those
-// of its fingerprint, since it may have been truncated and written anew between
-// the two looks at it.
-type beginning struct {
+// generation reads a file that may be truncated and written anew between two
+// looks at it, or while it is read: what it returns was there while the file
+// began as head says. The edge before a position does not tell that: lines that
+// are of one length often end alike.
+type generation struct {
 	io.ReaderAt
 	head head
+	buf  [headBytes]byte
 }
 
 var errReplaced = errors.New("the file was truncated and written anew")
 
-func (b beginning) ReadAt(p []byte, off int64) (int, error) {
-	n, err := b.ReaderAt.ReadAt(p, off)
-	if off > 0 || len(p) < b.head.n || err != nil && err != io.EOF {
+func (g *generation) ReadAt(p []byte, off int64) (int, error) {
+	n, err := g.ReaderAt.ReadAt(p, off)
+	if err != nil && err != io.EOF {
 		return n, err
 	}
-	if n < b.head.n || fingerprint(p[:b.head.n]) != b.head.sum {
+	first := p[:n]
+	if off > 0 || len(p) < g.head.n {
+		m, err := g.ReaderAt.ReadAt(g.buf[:g.head.n], 0)
+		if err != nil && err != io.EOF {
+			return 0, err
+		}
+		first = g.buf[:m]
+	}
+	if !g.head.begins(first) {
 		return 0, errReplaced
 	}
 	return n, err
+}
+
+// begins reports whether a file that begins with p begins as h says.
+func (h head) begins(p []byte) bool {
+	return h.n == 0 || h.n <= len(p) && fingerprint(p[:h.n]) == h.sum
 }
 
 // fingerprint is the sum of a head whose bytes are p.

@@ -396,8 +396,9 @@ func (t *Tailer) endGz(f *file) error {
 // turn gives one chunk of f to the open batch.
 func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 	out, src := t.taker(f, now), f.src()
-	if f.pos.next() == 0 {
-		src = beginning{src, f.head}
+	if f.z == nil {
+		t.reading.ReaderAt, t.reading.head = src, f.head
+		src = &t.reading
 	}
 	o, err := turn(src, &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
 	if errors.Is(err, errReplaced) {

@@ -131,6 +131,7 @@ type Tailer struct {
 	queue     []*file
 	leaving   []*file // to be dropped once their lines are in the spool
 	heads     heads
+	reading   generation
 	lastGen   int64
 	opened    int
 	inflating int   // compressed files that are open
