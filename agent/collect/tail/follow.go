@@ -38,7 +38,7 @@ func (t *Tailer) rescan(now time.Time) {
 // scan looks at the folders once. It reports whether the order of all files
 // that it found is certain.
 func (t *Tailer) scan(now time.Time) bool {
-	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil })
+	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil || t.archive.byPath[p] != nil })
 	if t.find.watch != nil {
 		t.find.watch.drain(t.event) // a folder that changed since it was listed is dirty again
 	}

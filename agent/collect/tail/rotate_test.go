@@ -514,6 +514,23 @@ func TestEveryRotationIsFollowedAcrossARestart(t *testing.T) {
 	}
 }
 
+// The program has not begun the next file when the agent starts.
+func TestARotatedFileIsReadAtAStartThoughItHasNoSuccessor(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(3)
+	h.looks(1).stop()
+	w.lines(3)
+	h.rename("a.log", "a.log.1")
+	h.start().looks(2)
+	w.check()
+	h.stop()
+	h.start().looks(2)
+	w.lines(3)
+	h.looks(2)
+	w.check()
+}
+
 func TestSiblingsFromBeforeOurTimeAreLeftAlone(t *testing.T) {
 	h := newHost(t, File{Path: filepath.Join("*.log"), Start: "beginning"})
 	w := &writer{host: h, name: "a.log"}
