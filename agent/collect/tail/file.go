@@ -170,10 +170,12 @@ type file struct {
 	sibling bool   // only the name that a rotation gave it makes it ours
 	prev    *file  // the same as after, until settled
 	follows bool   // the family had a newest file when this one came
-	like    *file  // the file of which this seems to be a copy; nothing is read until that is decided
+	like    *file  // the file of which this seemed to be a copy; nothing is read until that is decided
 	likeID  string // its id then: "" if nothing had been read of it
-	alike   int64  // how many bytes are known to be equal
+	alike   int64  // how many bytes were equal
+	repeats bool   // as of the last look nothing in it comes before other files: it is empty, or equal to like by more than accident
 	stirs   int    // how often names changed before the first bytes of this generation were taken
+	glimpse head   // what this began with then
 
 	eof      bool      // the last look saw the end
 	grown    time.Time // of the last look that saw new bytes

@@ -167,14 +167,14 @@ func (t *Tailer) settle(f *file, now time.Time) error {
 	if f.gz {
 		return t.settleGz(f)
 	}
-	if err := t.heads.read(f.fh); err != nil {
-		return err
-	}
 	info, err := f.fh.Stat()
 	if err != nil {
 		return err
 	}
 	f.size, f.mtime = info.Size(), info.ModTime()
+	if err := t.heads.read(f.src()); err != nil { // behind Stat: see the end of copied
+		return err
+	}
 	r := t.recall(f)
 	if f.decode(t.heads.buf[:t.heads.n], t.encodingBefore(f, r)); r != nil {
 		r.used = true
@@ -212,7 +212,7 @@ func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
 		return err
 	}
 	pos.enc = f.pos.enc
-	f.pos, f.done, f.settled, f.like = pos, pos, true, nil
+	f.pos, f.done, f.settled, f.like, f.repeats = pos, pos, true, nil, false
 	f.offset.Store(off)
 	if f.inLanes() {
 		f.lanes = newLanes(f.rule.form, f.join, max(lanes[0], off), max(lanes[1], off), f.prev)
@@ -343,13 +343,14 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 			return false, nil
 		}
 	}
+	known := f.id != ""
 	if err := t.identify(f); err != nil {
 		return false, err
 	}
 	switch {
 	case f.id == "":
 		return false, t.atEnd(f, now)
-	case f.pos.next() == 0 && t.stirred(f):
+	case !known && f.pos.next() == 0 && t.stirred(f):
 		f.id, f.head = "", head{}
 		t.displace(f)
 		return true, nil
@@ -448,7 +449,7 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	}
 	t.stats.Truncations.Add(1)
 	f.family.truncations.Add(1)
-	f.gen, f.id, f.head, f.stirs = t.newGen(now), "", head{}, 0
+	f.gen, f.id, f.head, f.stirs, f.glimpse = t.newGen(now), "", head{}, 0, head{}
 	f.was = f.pos.enc
 	f.pos = position{hole: true, enc: f.rule.enc}
 	f.done = f.pos

@@ -140,7 +140,7 @@ func (t *Tailer) settleGz(f *file) error {
 		case a.head.n > 0 && t.heads.fits(a.head):
 			t.leave(f)
 			return nil
-		case a.gone && !a.settled && t.compressedTo(a, f):
+		case a.gone && a.id == "" && t.compressedTo(a, f):
 			unread = a
 		}
 	}
