@@ -94,8 +94,10 @@ func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
 		return true
 	case f.fh != nil: // which keeps its inode from being used again
 		return false
+	case f.gz != c.gz:
+		return true
 	case !f.settled: // nothing is known of what it held; a rotated file does not change, and none shrinks
-		return f.gz != c.gz || f.family.root != c.root || c.size < f.listed.size ||
+		return f.family.root != c.root || c.size < f.listed.size ||
 			f.rotated && (c.size != f.listed.size || !c.mtime.Equal(f.listed.mtime))
 	}
 	return !t.stillIs(f, c, now)

@@ -16,7 +16,10 @@ const maxTries = 16
 // are read already, if their order is certain: no name changed during the scan,
 // as far as events tell, or the scan before saw the same names.
 func (t *Tailer) place(fam *family) bool {
-	sure := !slices.ContainsFunc(fam.files, func(f *file) bool { return !f.gone && !f.sure })
+	sure := !slices.ContainsFunc(fam.files, func(f *file) bool {
+		d := t.find.dirs[path.Dir(f.path)]
+		return !f.gone && (!f.sure || d == nil || d.dirty) // dirty since: a file that was found was not there to be opened
+	})
 	if fam.tries++; !sure && fam.shaken == t.find.round && fam.tries < maxTries {
 		for _, f := range fam.unsure {
 			if d := t.find.dirs[path.Dir(f.path)]; d != nil {
@@ -28,7 +31,13 @@ func (t *Tailer) place(fam *family) bool {
 	follows := fam.newest != nil
 	t.overtake(fam)
 	prev := fam.newest
+	for _, f := range fam.unsure {
+		t.follow(f)
+	}
 	slices.SortStableFunc(fam.unsure, func(a, b *file) int {
+		if a.path == fam.root && b.path == fam.root { // one after another
+			return cmp.Compare(a.round, b.round)
+		}
 		return cmp.Or(cmp.Compare(b2i(a.path == fam.root), b2i(b.path == fam.root)), byName(a, b), a.mtime.Compare(b.mtime), olderName(a.path, b.path))
 	})
 	for a := prev; a != nil; a = a.after {
