@@ -229,7 +229,8 @@ type Verdict struct {
 	Lost    int64 // never arrived
 	Visible int64 // surplus copies that a reader of the vendor's data sees
 	Hidden  int64 // surplus copies that overwrote themselves
-	Mixed   int64 // lines whose place in time is not behind the line before
+	Mixed   int64 // lines whose place in time is not behind the line before: where times are those of the reading, the order of the reading
+	Late    int64 // lines that came behind a later one of their writer: the order of delivery, which is that of the spool if requests are one at a time
 	Foreign int64 // lines that nobody wrote, or that were overwritten by another line
 	First   string
 }
@@ -244,11 +245,12 @@ func Judge(v *Vendor, writers ...*Writer) Verdict {
 			d.First = fmt.Sprintf(format, args...)
 		}
 	}
+	late := ""
 	for _, w := range writers {
 		n := w.Written()
 		d.Lines += n
 		book := v.lines[w.Name]
-		var last int64
+		var last, nth int64
 		for i := int64(1); i <= n; i++ {
 			if book == nil || i >= int64(len(book.items)) || book.items[i].came == 0 {
 				d.Lost++
@@ -265,20 +267,27 @@ func Judge(v *Vendor, writers ...*Writer) Verdict {
 				d.Mixed++
 				note("%s seq=%d at %d is not behind %d", w.Name, i, it.at, last)
 			}
-			last = max(last, it.at)
+			if it.nth <= nth {
+				d.Late++
+				late = fmt.Sprintf("%s seq=%d came behind a later one", w.Name, i)
+			}
+			last, nth = max(last, it.at), max(nth, it.nth)
 		}
 		if book != nil && int64(len(book.items)) > n+1 {
 			d.Foreign += int64(len(book.items)) - n - 1
 			note("%s: there are lines beyond seq=%d", w.Name, n)
 		}
 	}
+	if late != "" { // with requests side by side that is no trouble
+		note("%s", late)
+	}
 	return d
 }
 
 // String tells the verdict in one line.
 func (d Verdict) String() string {
-	return fmt.Sprintf("%d lines: %d lost, %d doubled visibly, %d doubled invisibly, %d out of order, %d foreign; first trouble: %s",
-		d.Lines, d.Lost, d.Visible, d.Hidden, d.Mixed, d.Foreign, d.First)
+	return fmt.Sprintf("%d lines: %d lost, %d doubled visibly, %d doubled invisibly, %d out of order, %d delivered behind later ones, %d foreign; first trouble: %s",
+		d.Lines, d.Lost, d.Visible, d.Hidden, d.Mixed, d.Late, d.Foreign, d.First)
 }
 
 // Flawless fails the test unless every line arrived, visible once, in order.

@@ -62,6 +62,7 @@ type book struct{ items []item }
 type item struct {
 	at      int64 // the time of its first point
 	id      uint64
+	nth     int64 // of all lines that came, each counted once
 	came    uint16
 	visible uint16 // times it came under another identity
 }
@@ -386,8 +387,8 @@ func (v *Vendor) takeLine(p Point, now time.Time) {
 	v.at[id] = who
 	it := &b.items[seq]
 	if it.came == 0 {
-		it.at, it.id = p.Time, id
 		v.distinct++
+		it.at, it.id, it.nth = p.Time, id, v.distinct
 		v.lags = append(v.lags, now.Sub(sent))
 	} else if id != it.id {
 		it.visible++

@@ -113,6 +113,8 @@ func TestJudgeFindsWhatIsWrong(t *testing.T) {
 	f("one sent again at another time", 1, Verdict{Visible: 1}, logLine(1, 10), logLine(1, 11))
 	f("two at one time", 2, Verdict{Foreign: 1, Mixed: 1}, logLine(1, 10)+logLine(2, 10))
 	f("two in the wrong order", 2, Verdict{Mixed: 1}, logLine(1, 20)+logLine(2, 10))
+	f("two delivered in the wrong order", 2, Verdict{Late: 1}, logLine(2, 20), logLine(1, 10))
+	f("one sent again behind others", 2, Verdict{Hidden: 1}, logLine(1, 10)+logLine(2, 20), logLine(1, 10))
 	f("one too many", 1, Verdict{Foreign: 1}, logLine(1, 10)+logLine(2, 20))
 	f("a stranger", 1, Verdict{Foreign: 1}, logLine(1, 10)+"syslog message=\"hello\" 5\n")
 }

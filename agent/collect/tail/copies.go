@@ -13,6 +13,7 @@ import (
 // it, and if so how much of it was read there. decided is false as long as the
 // copy may be under way. t.heads is f's.
 func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err error) {
+	f.repeats = f.size == 0
 	if r := t.original(f, now); r != nil {
 		f.decode(t.heads.buf[:t.heads.n], r.enc)
 		if f.size >= r.off {
@@ -26,7 +27,10 @@ func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err er
 		return f.size, now.Sub(f.grown) >= grace, nil
 	}
 	for _, a := range t.files {
-		if a == f || a.fh == nil || !a.settled || a.ignored || f.path == a.family.root || !relatedNames(f.path, a.path) {
+		if a == f || a.fh == nil || a.ignored || f.path == a.family.root || !relatedNames(f.path, a.path) {
+			continue
+		}
+		if !a.settled && (a.path != a.family.root || f.mtime < a.mtime) {
 			continue
 		}
 		same, err := alike(f, a)
@@ -36,17 +40,47 @@ func (t *Tailer) copied(f *file, now time.Time) (off int64, decided bool, err er
 		if !same {
 			continue
 		}
-		if f.likeID = a.id; f.like == nil || f.size != f.alike {
+		if f.like == nil || f.size != f.alike {
 			f.like, f.alike, f.grown = a, f.size, now
 		}
+		if f.like == a {
+			f.likeID = a.id
+		}
 		if f.size >= copyEvidence || now.Sub(f.grown) < grace {
+			f.repeats = f.repeats || f.size >= copyEvidence
 			return 0, false, nil
 		}
+	}
+	// The original is truncated when the copy is whole: one that grew meanwhile
+	// was compared with what came after.
+	if info, err := f.fh.Stat(); err != nil || info.Size() != f.size {
+		return 0, false, err
 	}
 	if f.like != nil && f.alike >= copyEvidence && f.likeID != "" && f.like.id == f.likeID { // it was a copy, and went its own way
 		return f.alike, true, nil
 	}
 	return 0, true, nil // or its original was truncated since, and nothing had been read of it
+}
+
+// stillRepeats reports whether the copies that f did not wait for are as they
+// were then: empty, or equal to f.
+func (f *file) stillRepeats() bool {
+	for _, g := range f.family.files {
+		if g == f || g.settled || !g.repeats {
+			continue
+		}
+		info, err := g.fh.Stat()
+		if err != nil || info.Size() != g.size {
+			return false
+		}
+		if g.size == 0 || g.like != f {
+			continue
+		}
+		if same, err := alike(g, f); err != nil || !same {
+			return false
+		}
+	}
+	return true
 }
 
 // replacedUnseen returns the records of f's likely originals that were truncated

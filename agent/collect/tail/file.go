@@ -56,25 +56,40 @@ func (h *heads) read(r io.ReaderAt) error {
 	return nil
 }
 
-// beginning reads a file of which nothing was taken yet: the bytes must be those
-// of its fingerprint, since it may have been truncated and written anew between
-// the two looks at it.
-type beginning struct {
+// generation reads a file that may be truncated and written anew between two
+// looks at it, or while it is read: what it returns was there while the file
+// began as head says. The edge before a position does not tell that: lines that
+// are of one length often end alike.
+type generation struct {
 	io.ReaderAt
 	head head
+	buf  [headBytes]byte
 }
 
 var errReplaced = errors.New("the file was truncated and written anew")
 
-func (b beginning) ReadAt(p []byte, off int64) (int, error) {
-	n, err := b.ReaderAt.ReadAt(p, off)
-	if off > 0 || len(p) < b.head.n || err != nil && err != io.EOF {
+func (g *generation) ReadAt(p []byte, off int64) (int, error) {
+	n, err := g.ReaderAt.ReadAt(p, off)
+	if err != nil && err != io.EOF {
 		return n, err
 	}
-	if n < b.head.n || fingerprint(p[:b.head.n]) != b.head.sum {
+	first := p[:n]
+	if off > 0 || len(p) < g.head.n {
+		m, err := g.ReaderAt.ReadAt(g.buf[:g.head.n], 0)
+		if err != nil && err != io.EOF {
+			return 0, err
+		}
+		first = g.buf[:m]
+	}
+	if !g.head.begins(first) {
 		return 0, errReplaced
 	}
 	return n, err
+}
+
+// begins reports whether a file that begins with p begins as h says.
+func (h head) begins(p []byte) bool {
+	return h.n == 0 || h.n <= len(p) && fingerprint(p[:h.n]) == h.sum
 }
 
 // fingerprint is the sum of a head whose bytes are p.
@@ -146,9 +161,11 @@ type file struct {
 
 	after  *file  // an older file of the family that is to be read first
 	prev   *file  // the same, until settled
-	like   *file  // the file of which this seems to be a copy; nothing is read until that is decided
+	like   *file  // the file of which this seemed to be a copy; nothing is read until that is decided
 	likeID string // its id then: "" if nothing had been read of it
-	alike  int64  // how many bytes are known to be equal
+	alike  int64  // how many bytes were equal
+
+	glimpse head // what this began with when names changed before its first bytes were taken; see stirs
 
 	calm    int32 // its place in Tailer.calm, from 1 on; 0: none
 	round   int32 // of the last scan that saw it
@@ -171,6 +188,7 @@ type file struct {
 	sure    bool  // no name changed while the last scan looked at its folder
 	sibling bool  // only the name that a rotation gave it makes it ours
 	follows bool  // the family had a newest file when this one came
+	repeats bool  // as of the last look nothing in it comes before other files: it is empty, or equal to like by more than accident
 	eof     bool  // the last look saw the end
 	ended   bool  // one did
 	busy    bool  // it grew after that, or came after us: what it held at a start says nothing of how it grows

@@ -38,7 +38,7 @@ func (t *Tailer) rescan(now time.Time) {
 // scan looks at the folders once. It reports whether the order of all files
 // that it found is certain.
 func (t *Tailer) scan(now time.Time) bool {
-	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil })
+	found := t.find.scan(now, func(p string) bool { return t.families[p] != nil || t.archive.byPath[p] != nil })
 	if t.find.watch != nil {
 		t.find.watch.drain(t.event) // a folder that changed since it was listed is dirty again
 	}
@@ -96,8 +96,10 @@ func (t *Tailer) another(f *file, c candidate, now time.Time) bool {
 		return true
 	case f.fh != nil: // which keeps its inode from being used again
 		return false
+	case f.gz != c.gz:
+		return true
 	case !f.settled: // nothing is known of what it held; a rotated file does not change, and none shrinks
-		return f.gz != c.gz || f.family.root != c.root || c.size < f.listed.size ||
+		return f.family.root != c.root || c.size < f.listed.size ||
 			f.rotated && (c.size != f.listed.size || c.mtime != f.listed.mtime)
 	}
 	return !t.stillIs(f, c, now)
@@ -169,14 +171,14 @@ func (t *Tailer) settle(f *file, now time.Time) error {
 	if f.gz {
 		return t.settleGz(f)
 	}
-	if err := t.heads.read(f.fh); err != nil {
-		return err
-	}
 	info, err := f.fh.Stat()
 	if err != nil {
 		return err
 	}
 	f.size, f.mtime = info.Size(), info.ModTime().UnixNano()
+	if err := t.heads.read(f.src()); err != nil { // behind Stat: see the end of copied
+		return err
+	}
 	r := t.recall(f)
 	if f.decode(t.heads.buf[:t.heads.n], t.encodingBefore(f, r)); r != nil {
 		r.used = true
@@ -214,7 +216,7 @@ func (t *Tailer) stand(f *file, off int64, lanes [2]int64) error {
 		return err
 	}
 	pos.enc = f.pos.enc
-	f.pos, f.done, f.settled, f.like = pos, pos, true, nil
+	f.pos, f.done, f.settled, f.like, f.repeats = pos, pos, true, nil, false
 	f.offset.Store(off)
 	if f.inLanes() {
 		f.lanes = newLanes(f.rule.form, f.join, max(lanes[0], off), max(lanes[1], off), f.prev)
@@ -345,13 +347,14 @@ func (t *Tailer) look(f *file, now time.Time) (more bool, err error) {
 			return false, nil
 		}
 	}
+	known := f.id != ""
 	if err := t.identify(f); err != nil {
 		return false, err
 	}
 	switch {
 	case f.id == "":
 		return false, t.atEnd(f, now)
-	case f.pos.next() == 0 && t.stirred(f):
+	case !known && f.pos.next() == 0 && t.stirred(f):
 		f.id, f.head = "", head{}
 		t.displace(f)
 		return true, nil
@@ -398,8 +401,9 @@ func (t *Tailer) endGz(f *file) error {
 // turn gives one chunk of f to the open batch.
 func (t *Tailer) turn(f *file, now time.Time) (outcome, error) {
 	out, src := t.taker(f, now), f.src()
-	if f.pos.next() == 0 {
-		src = beginning{src, f.head}
+	if f.z == nil {
+		t.reading.ReaderAt, t.reading.head = src, f.head
+		src = &t.reading
 	}
 	o, err := turn(src, &f.pos, t.buf[:f.pos.edgeN+t.chunk], t.recoding(f, out), t.cfg.maxLine(), max(1, batchLines-t.batchLines), &t.sum)
 	if errors.Is(err, errReplaced) {
@@ -450,7 +454,7 @@ func (t *Tailer) replaced(f *file, now time.Time) {
 	}
 	t.stats.Truncations.Add(1)
 	f.family.truncations.Add(1)
-	f.gen, f.id, f.head, f.stirs = t.newGen(now), "", head{}, 0
+	f.gen, f.id, f.head, f.stirs, f.glimpse = t.newGen(now), "", head{}, 0, head{}
 	f.was = f.pos.enc
 	f.pos = position{hole: true, enc: f.rule.enc}
 	f.done = f.pos

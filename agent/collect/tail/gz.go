@@ -142,7 +142,7 @@ func (t *Tailer) settleGz(f *file) error {
 		case a.head.n > 0 && t.heads.fits(a.head):
 			t.leave(f)
 			return nil
-		case a.gone && !a.settled && t.compressedTo(a, f):
+		case a.gone && a.id == "" && t.compressedTo(a, f.fh, f.z):
 			unread = a
 		}
 	}
@@ -171,12 +171,38 @@ func (t *Tailer) settleGz(f *file) error {
 	return t.stand(f, r.off, r.lanes)
 }
 
-// compressedTo reports whether f is what a was compressed to, as far as the
-// beginning, which t.heads has of f, and the length tell.
-func (t *Tailer) compressedTo(a, f *file) bool {
+// follow gives f, which was renamed and compressed unseen, and of which nothing was
+// read, the name that the compressed one has: that tells its place.
+func (t *Tailer) follow(f *file) {
+	if !f.gone || f.id != "" || f.fh == nil || f.path != f.family.root {
+		return
+	}
+	for _, g := range f.family.files {
+		if !g.gz || g.gone || g.ignored || g.settled {
+			continue
+		}
+		fh, _, err := openFile(g.path, g.key)
+		if err != nil {
+			continue // its own look will tell
+		}
+		found := t.compressedTo(f, fh, &inflater{fh: fh})
+		fh.Close()
+		if found {
+			t.mu.Lock()
+			f.path, _ = uncompressed(g.path)
+			t.mu.Unlock()
+			f.rotated = true
+			return
+		}
+	}
+}
+
+// compressedTo reports whether fh, whose text is z, is what a was compressed to,
+// as far as the length and the beginning tell.
+func (t *Tailer) compressedTo(a *file, fh *os.File, z *inflater) bool {
 	var h heads
 	info, err := a.fh.Stat()
-	return err == nil && uint32(info.Size()) == lengthOf(f.fh) && h.read(a.fh) == nil && h.head() == t.heads.head()
+	return err == nil && uint32(info.Size()) == lengthOf(fh) && h.read(a.fh) == nil && t.heads.read(z) == nil && h.head() == t.heads.head()
 }
 
 // compressedFrom returns the record of the file that f was made of.

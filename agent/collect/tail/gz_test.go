@@ -275,3 +275,102 @@ func TestANewFileIsNotTakenForACompressedOne(t *testing.T) {
 		t.Error(h.log.String())
 	}
 }
+
+// Files that were renamed, compressed and deleted one after another, before the
+// place of any of them was certain, are read in the order of their names.
+func TestFilesThatAreCompressedBeforeTheirTurnKeepTheirOrder(t *testing.T) {
+	for _, watched := range []bool{true, false} {
+		for _, times := range []int{1, 2, 3, 5, 9} {
+			t.Run(fmt.Sprintf("watched=%v,times=%d", watched, times), func(t *testing.T) {
+				h := newHost(t, File{Path: "a.log"}).start()
+				if !watched {
+					h.unwatched()
+				}
+				h.looks(1)
+				k := &kubelet{writer: &writer{host: h, name: "a.log"}}
+				k.lines(3)
+				h.looks(1)
+				k.lines(3)
+				h.duringListing(times, func() {
+					for range 3 { // of which a scan sees one
+						k.lines(2)
+						k.rotate()
+						k.compress(k.plain)
+						k.plain = ""
+						k.lines(2)
+					}
+				})
+				k.write("other", "")
+				h.looks(20)
+				k.check()
+			})
+		}
+	}
+}
+
+// A file that a scan found is compressed before the scan opens it: its successor
+// does not take its place.
+func TestAFileThatIsCompressedBeforeItIsOpenedComesBeforeItsSuccessor(t *testing.T) {
+	h := newHost(t, File{Path: "*.log"}).start().looks(1)
+	k := &kubelet{writer: &writer{host: h, name: "a.log"}}
+	k.lines(3)
+	h.looks(1)
+	for range 2 {
+		k.lines(3)
+		k.rotate()
+	}
+	k.lines(3)
+	labels := h.find.rules[0].labels
+	h.find.rules[0].labels = func(root string) ([]string, bool) {
+		if k.plain != "" && root == h.path("0.log") { // of a family that is new, and comes first in the folder
+			k.compress(k.plain)
+			k.plain = ""
+		}
+		return labels(root)
+	}
+	h.write("0.log", "")
+	for range 10 { // a scan in each
+		h.now = h.now.Add(10 * time.Millisecond)
+		_, err := h.step(h.Context(), h.now, h.spool)
+		h.must(err)
+	}
+	h.looks(4)
+	k.check()
+}
+
+// A file is put back, since names changed before its first bytes were taken, and
+// is compressed meanwhile.
+func TestAFileThatIsPutBackAndCompressedIsReadOnce(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	k := &kubelet{writer: &writer{host: h, name: "a.log"}}
+	k.lines(40)
+	h.beforeReading("a.log", 1, func() { h.write("other", "") })
+	h.looks(1)
+	k.rotate()
+	k.compress(k.plain)
+	at := time.Now().Add(-time.Second) // as if it were the older one
+	h.must(os.Chtimes(h.path(k.plain+".gz"), at, at))
+	k.lines(5)
+	h.looks(8)
+	k.check()
+}
+
+// The inode of a compressed file was given to a plain one, which was renamed again
+// before it could be looked at.
+func TestAPlainFileIsNotTakenForACompressedOne(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	k := &kubelet{writer: &writer{host: h, name: "a.log"}}
+	k.lines(3)
+	h.looks(1).stop()
+	k.lines(3)
+	k.rotate()
+	k.compress(k.plain)
+	h.start().looks(3)
+	k.check()
+	name := k.path(k.plain + ".gz")
+	for _, f := range h.files {
+		if f.path == name && (f.ignored || !h.another(f, candidate{key: f.key, path: h.path("moved"), root: f.family.root, rule: f.rule, size: f.pos.off}, h.now)) {
+			t.Error("it was")
+		}
+	}
+}

@@ -16,7 +16,10 @@ const maxTries = 16
 // are read already, if their order is certain: no name changed during the scan,
 // as far as events tell, or the scan before saw the same names.
 func (t *Tailer) place(fam *family) bool {
-	sure := !slices.ContainsFunc(fam.files, func(f *file) bool { return !f.gone && !f.sure })
+	sure := !slices.ContainsFunc(fam.files, func(f *file) bool {
+		d := t.find.dirs[path.Dir(f.path)]
+		return !f.gone && (!f.sure || d == nil || d.dirty) // dirty since: a file that was found was not there to be opened
+	})
 	if fam.tries++; !sure && fam.shaken == t.find.round && fam.tries < maxTries {
 		for _, f := range fam.unsure {
 			if d := t.find.dirs[path.Dir(f.path)]; d != nil {
@@ -28,7 +31,13 @@ func (t *Tailer) place(fam *family) bool {
 	follows := fam.newest != nil
 	t.overtake(fam)
 	prev := fam.newest
+	for _, f := range fam.unsure {
+		t.follow(f)
+	}
 	slices.SortStableFunc(fam.unsure, func(a, b *file) int {
+		if a.path == fam.root && b.path == fam.root { // one after another
+			return cmp.Compare(a.round, b.round)
+		}
 		return cmp.Or(cmp.Compare(b2i(a.path == fam.root), b2i(b.path == fam.root)), byName(a, b), cmp.Compare(a.mtime, b.mtime), olderName(a.path, b.path))
 	})
 	for a := prev; a != nil; a = a.after {
@@ -39,6 +48,9 @@ func (t *Tailer) place(fam *family) bool {
 	}
 	for _, f := range fam.unsure {
 		f.after, f.asked, f.placed = prev, false, true
+		if len(fam.unsure) > 1 {
+			f.stirs = 0 // what stirred were copies of it
+		}
 		if !f.settled {
 			f.prev, f.follows = prev, follows || prev != nil
 		}
@@ -69,13 +81,12 @@ func (t *Tailer) overtake(fam *family) {
 	if fam.newest == o {
 		fam.newest = o.after
 	}
-	o.placed, o.after = false, nil
-	fam.unsure = append(fam.unsure, o)
+	t.unplace(o)
 }
 
-// displace takes f, which was truncated, out of the line: a copy that holds what
-// it lost has to be read before it goes on.
-func (t *Tailer) displace(f *file) {
+// unplace takes f out of the line, and with it all of which it is not known yet
+// where they go on: they may hold what comes before others that are to be placed.
+func (t *Tailer) unplace(f *file) {
 	fam := f.family
 	for _, g := range fam.files {
 		if (g == f || !g.settled) && !g.ignored && g.placed {
@@ -85,23 +96,28 @@ func (t *Tailer) displace(f *file) {
 			t.enqueue(g)
 		}
 	}
+}
+
+// displace takes f, which was truncated, out of the line: a copy that holds what
+// it lost has to be read before it goes on.
+func (t *Tailer) displace(f *file) {
+	t.unplace(f)
 	if d := t.find.dirs[path.Dir(f.path)]; d != nil {
 		t.find.mark(d)
 	}
-	fam.shaken = t.find.round + 1 // what the last scan saw is no second opinion
+	f.family.shaken = t.find.round + 1 // what the last scan saw is no second opinion
 }
 
-// stirred reports whether names in f's folder changed since the scan that put f
-// where it is. It is asked when the first bytes of f are known: if they were
-// written after another truncation, the copy of what stood there before was made
-// before them, and its name is noticed now. A folder that never comes to rest is
+// stirred reports whether what stood in f before its first bytes, which t.heads
+// has, may be in a copy that is to be read before them: in one that no scan has
+// seen, or in one that f did not wait for, since it repeated f or was empty.
+// A copy is made before what comes after it is written, so a scan that began when
+// these bytes were there has seen it, and so has any if no name changed since.
+// A file that is written anew again and again, though no copies of it appear, is
 // believed in the end.
 func (t *Tailer) stirred(f *file) bool {
-	if f.path != f.family.root || !f.pos.hole || f.stirs >= maxTries {
-		return false
-	}
 	d := t.find.dirs[path.Dir(f.path)]
-	if d == nil {
+	if f.path != f.family.root || f.stirs >= maxTries || d == nil {
 		return false
 	}
 	if d.wd >= 0 {
@@ -109,10 +125,10 @@ func (t *Tailer) stirred(f *file) bool {
 	} else if !d.dirty && d.touched() {
 		t.find.mark(d)
 	}
-	if !d.dirty {
+	if (!d.dirty || f.glimpse.n > 0 && t.heads.fits(f.glimpse)) && f.stillRepeats() {
 		return false
 	}
-	f.stirs++
+	f.stirs, f.glimpse = f.stirs+1, t.heads.head()
 	return true
 }
 
@@ -131,7 +147,7 @@ func (t *Tailer) waits(f *file, now time.Time) bool {
 	switch {
 	case !f.placed || f.held():
 		return true
-	case f.after.ignored || !f.after.settled || f.after.err.Load() != nil || f.fh == nil && !f.gz && !full:
+	case f.after.ignored || f.after.err.Load() != nil || f.fh == nil && !f.gz && !full:
 	case !f.asked:
 		// The older one was at its end at some time. Only what it holds now that
 		// this one has bytes is certainly all that comes first.
@@ -140,7 +156,7 @@ func (t *Tailer) waits(f *file, now time.Time) bool {
 				return false // it still has to wait when it has bytes: see look
 			}
 		}
-		f.asked, f.after.eof = true, false
+		f.asked, f.after.eof, f.after.repeats = true, false, false
 		t.enqueue(f.after)
 		return true
 	}
@@ -154,8 +170,8 @@ func (f *file) held() bool {
 	switch {
 	case a.ignored || a.err.Load() != nil: // left out, dropped, or not readable: nothing to wait for
 		return false
-	case !a.settled: // unless it is known to repeat a file that is read itself
-		return a.like == nil || a.like == f
+	case !a.settled:
+		return !a.repeats
 	}
 	return !a.eof
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"testing"
+	"time"
 )
 
 // duringListing makes f run between the listing of a folder and the looks at its
@@ -52,6 +53,25 @@ func TestARotationWhileTheFolderIsListed(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Files that were deleted one after another before the place of any was certain are
+// read in the order in which they were there, whatever their times say.
+func TestFilesThatWereDeletedKeepTheirOrder(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(3)
+	h.looks(1)
+	at := h.now
+	h.duringListing(6, func() {
+		w.remove("a.log")
+		w.lines(2)
+		at = at.Add(-time.Hour)
+		h.must(os.Chtimes(h.path("a.log"), at, at))
+	})
+	w.write("other", "")
+	h.looks(20)
+	w.check()
 }
 
 // What a copy holds of lines that were not read before the truncation comes

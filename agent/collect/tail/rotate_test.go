@@ -514,6 +514,23 @@ func TestEveryRotationIsFollowedAcrossARestart(t *testing.T) {
 	}
 }
 
+// The program has not begun the next file when the agent starts.
+func TestARotatedFileIsReadAtAStartThoughItHasNoSuccessor(t *testing.T) {
+	h := newHost(t, File{Path: "a.log"}).start().looks(1)
+	w := &writer{host: h, name: "a.log"}
+	w.lines(3)
+	h.looks(1).stop()
+	w.lines(3)
+	h.rename("a.log", "a.log.1")
+	h.start().looks(2)
+	w.check()
+	h.stop()
+	h.start().looks(2)
+	w.lines(3)
+	h.looks(2)
+	w.check()
+}
+
 func TestSiblingsFromBeforeOurTimeAreLeftAlone(t *testing.T) {
 	h := newHost(t, File{Path: filepath.Join("*.log"), Start: "beginning"})
 	w := &writer{host: h, name: "a.log"}
@@ -528,4 +545,36 @@ func TestSiblingsFromBeforeOurTimeAreLeftAlone(t *testing.T) {
 	w.lines(2)
 	h.start().looks(2)
 	w.check()
+}
+
+// Lines of one length that end alike: where one ended, one ends after a truncation,
+// and the bytes before it are the same.
+func TestATruncationIsSeenThoughLinesEndAlike(t *testing.T) {
+	for _, first := range []int{1, 3, 40} { // shorter and longer than the fingerprint
+		for _, copied := range []bool{false, true} {
+			h := newHost(t, File{Path: "a.log"}).start().looks(1)
+			n, want := 0, []string(nil)
+			lines := func(k int) {
+				for range k {
+					n++
+					line := fmt.Sprintf("%04d %s", n, strings.Repeat("x", 60))
+					want = append(want, line)
+					h.write("a.log", line+"\n")
+				}
+			}
+			lines(first)
+			h.looks(1)
+			for range 3 {
+				if copied {
+					lines(2)
+					h.copyTruncate("a.log", fmt.Sprintf("a.log.%d", 1000+n))
+				} else {
+					h.must(os.Truncate(h.path("a.log"), 0))
+				}
+				lines(first + 5)
+				h.looks(4)
+			}
+			h.want(want...)
+		}
+	}
 }

@@ -103,7 +103,7 @@ func TestNamesAreLookedForWhereFilesGrow(t *testing.T) {
 // Where inotify is silent, the first growth that nobody spoke of is noticed, and
 // then all folders are looked at each second.
 func TestSilentEventsAreNoticed(t *testing.T) {
-	h := folders(t, 8*turnMany)
+	h := folders(t, 4*turnMany)
 	f := func(name string) (looks int) {
 		h.write(name, "new\n")
 		for want := h.lines() + 1; h.lines() < want && looks < 10; looks++ {

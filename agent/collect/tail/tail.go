@@ -22,7 +22,8 @@
 //  3. The files of a family (app.log and what it was rotated to) are read one
 //     after another, the oldest first. One is begun when no name changed during
 //     the scan that found it, or two scans saw the same names; and when the one
-//     before it was read to its end since it has bytes.
+//     before it was read to its end since it has bytes. What follows a truncation
+//     is begun when a scan that started behind its first bytes has found its place.
 //  4. What is pending in memory (pieces of lines, records of several lines) is at
 //     most max_line and 1000 lines per stream, and offsets stay before it. An
 //     unfinished line of a plain file is read again instead of kept.
@@ -133,6 +134,7 @@ type Tailer struct {
 	next      int     // the place in calm behind the file that is asked next
 	leaving   []*file // to be dropped once their lines are in the spool
 	heads     heads
+	reading   generation
 	lastGen   int64
 	opened    int
 	inflating int   // compressed files that are open
