@@ -20,8 +20,11 @@ type draft struct {
 	own   uint64                // bit i: the labels had key i of under themselves
 }
 
-// drafts guards what drafts have besides record and text. It is taken after a shard's.
-var drafts sync.RWMutex
+// drafts is what all drafts share.
+var drafts struct {
+	sync.RWMutex // guards what drafts have besides record and text; taken after a shard's
+	texts        slab
+}
 
 // Draft returns the Series for d, as Intern does, for who holds many of them that
 // the hub will complete.
@@ -55,24 +58,29 @@ func Settle(s, full Series, under string) {
 // draftOf returns what r is the head of, which says that it is a draft.
 func draftOf(r *record) *draft { return (*draft)(unsafe.Pointer(r)) }
 
-// slab is what the next texts of drafts are put into; drafts guards it. One by one
-// they would leave holes behind when they go, soon after they came.
-var slab []byte
+// slab is what the next texts are put into. One by one they would leave holes
+// behind when they go, soon after they came.
+type slab []byte
 
 const slabSize = 32 << 10
+
+func (s *slab) put(d *Desc) *byte {
+	n := max(len(d.Labels)+len(d.Name)+len(d.Unit), 1)
+	if len(*s) < n {
+		*s = make([]byte, max(n, slabSize))
+	}
+	text := *s
+	putText(text, d)
+	*s = text[n:]
+	return &text[0]
+}
 
 func newDraft(d *Desc) *record {
 	t := &draft{record: headOf(d)}
 	t.draft = true
-	n := max(len(d.Labels)+len(d.Name)+len(d.Unit), 1)
 	drafts.Lock()
 	defer drafts.Unlock()
-	if len(slab) < n {
-		slab = make([]byte, max(n, slabSize))
-	}
-	t.text.Store(&slab[0])
-	putText(slab, d)
-	slab = slab[n:]
+	t.text.Store(drafts.texts.put(d))
 	return &t.record
 }
 
