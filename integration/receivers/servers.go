@@ -9,8 +9,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -54,7 +56,10 @@ type Series struct {
 func (v VictoriaMetrics) Export(t testing.TB, selector string) (found []Series) {
 	t.Helper()
 	get(t, v.URL+"/internal/force_flush")
-	for line := range strings.Lines(get(t, v.URL+"/api/v1/export?match[]="+url.QueryEscape(selector))) {
+	// A counter's second sample of one second is stamped with the next one, which may
+	// lie ahead; without an end nothing ahead is told.
+	end := strconv.FormatInt(time.Now().Add(time.Minute).Unix(), 10)
+	for line := range strings.Lines(get(t, v.URL+"/api/v1/export?end="+end+"&match[]="+url.QueryEscape(selector))) {
 		var s Series
 		if err := json.Unmarshal([]byte(line), &s); err != nil {
 			t.Fatalf("VictoriaMetrics: %v in %s", err, line)
