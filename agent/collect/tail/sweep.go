@@ -9,7 +9,7 @@ const (
 	sweepEvery = time.Second
 	recently   = 10 * time.Second // what changed since then is likely to change again
 	calmMany   = 2500             // so many calm files are asked where they end in one sweep: a ms of work. Of more, each has its turn
-	turnMany   = 512              // so many folders where nothing changed are asked for their time in one sweep: a ms of work at most. Of more, each has its turn
+	turnMany   = 256              // so many folders where nothing changed are asked for their time in one sweep, if they are more than twice as many: a ms of work at most. Each has its turn then
 	deafFor    = 10 * time.Minute // so long all files and folders are asked in each sweep, once a change came that no event spoke of
 	agesEvery  = 30 * time.Second // so often it is asked which folders were not listed for listEvery
 )
@@ -189,9 +189,9 @@ func (fd *finder) dirtyTouched(now time.Time) {
 	for _, r := range fd.rules {
 		fd.ask(r.base)
 	}
-	turn := min(turnMany, len(fd.all))
-	if fd.mistrusts(now) {
-		turn = len(fd.all)
+	turn := len(fd.all)
+	if turn > 2*turnMany && !fd.mistrusts(now) {
+		turn = turnMany
 	}
 	for range turn {
 		fd.next = (fd.next + 1) % len(fd.all)

@@ -103,7 +103,7 @@ func TestNamesAreLookedForWhereFilesGrow(t *testing.T) {
 // Where inotify is silent, the first growth that nobody spoke of is noticed, and
 // then all folders are looked at each second.
 func TestSilentEventsAreNoticed(t *testing.T) {
-	h := folders(t, 4*turnMany)
+	h := folders(t, 8*turnMany)
 	f := func(name string) (looks int) {
 		h.write(name, "new\n")
 		for want := h.lines() + 1; h.lines() < want && looks < 10; looks++ {
@@ -220,4 +220,31 @@ func TestAClosedFileIsNotReadByItsOldNumber(t *testing.T) {
 	if n, err := f.src().ReadAt(make([]byte, 9), 0); n > 0 || err == nil {
 		t.Errorf("%d bytes were read of a closed file, %v", n, err)
 	}
+}
+
+// Looks lie further apart where little comes, but not where names change: what is
+// rotated and compressed must be found in time.
+func TestLooksAreFewerWhereLittleComes(t *testing.T) {
+	h := newHost(t, File{Path: "*.log"}).start().looks(1)
+	h.write("a.log", "one\n")
+	h.looks(3) // the file is known, and its place certain
+	f := func(what string, lull bool) {
+		t.Helper()
+		if _, err := h.step(h.Context(), h.now, h.spool); err != nil {
+			t.Fatal(err)
+		}
+		if h.lull != lull {
+			t.Errorf("%s: looks are rare: %v", what, h.lull)
+		}
+		h.looks(3)
+	}
+	f("nothing", true)
+	h.write("a.log", "two\n")
+	f("a line", true)
+	h.write("a.log", strings.Repeat("many\n", lullBytes/5+1))
+	f("many lines", false)
+	h.write("b.log", "")
+	f("a new file", false)
+	h.rename("a.log", "a.log.1")
+	f("a rotation", false)
 }

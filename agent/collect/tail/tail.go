@@ -77,6 +77,8 @@ const (
 	batchBytes = 1 << 20
 	batchLines = 5000
 	gap        = 100 * time.Millisecond // between two looks: ten a second serve any number of writers
+	lullGap    = 250 * time.Millisecond // the same after one that found little: what a look costs is the cost then
+	lullBytes  = 64 << 10
 )
 
 // Stats counts for status and /metrics. The fates of bytes balance after every
@@ -145,6 +147,7 @@ type Tailer struct {
 	saved     time.Time
 	savedLen  int
 	changed   bool // since the last snapshot
+	lull      bool // the last look found little, and no name had changed
 
 	buf        []byte
 	chunk      int
@@ -210,12 +213,16 @@ func (t *Tailer) rest(ctx context.Context, timer *time.Timer) {
 		case <-timer.C:
 		}
 	}
-	pause(gap, nil)
+	first := gap
+	if t.lull {
+		first = lullGap
+	}
+	pause(first, nil)
 	switch w := t.find.watch; {
 	case w == nil:
-		pause(sweepEvery-gap, nil)
+		pause(sweepEvery-first, nil)
 	case !w.ready():
-		pause(sweepEvery-gap, w.wake())
+		pause(sweepEvery-first, w.wake())
 	}
 }
 
@@ -287,6 +294,7 @@ func (t *Tailer) step(ctx context.Context, now time.Time, out collect.Sink) (mor
 	if t.find.watch != nil {
 		t.find.watch.drain(t.event)
 	}
+	before, still := t.stats.Read.Load(), !t.find.due() && len(t.unsure) == 0
 	if now.Sub(t.swept) >= sweepEvery {
 		t.swept = now
 		t.sweep(now)
@@ -306,6 +314,7 @@ func (t *Tailer) step(ctx context.Context, now time.Time, out collect.Sink) (mor
 		}
 	}
 	t.leaving = t.leaving[:0]
+	t.lull = still && len(t.queue) == 0 && t.stats.Read.Load()-before < lullBytes
 	// A snapshot of many files is written less often: the spool knows the rest, of
 	// two minutes at least.
 	if now.Sub(t.saved) >= min(time.Second*time.Duration(1+t.savedLen>>17), time.Minute) {
