@@ -303,7 +303,7 @@ func TestWhatWasWrittenBeforeChangesNothing(t *testing.T) {
 	b := kubeBatch(3)
 	b.Samples = append(b.Samples, hostBatch().Samples...)
 	b.Samples = append(b.Samples, ownBatch(50).Samples...)
-	for i, set := range []string{"a=1,b=2,z=3", "a=1,b=2,z=3", "a=1,c=2", "a=1,b=2,team=x", "a=1,b=2,team=y", "a=1,b=2", "", "a=1", "é=É,b= _ ,c=_", "é=É,b= _ ,c=_", "é=É,b= _ ,d=9", "a=1,b=2", "a=1,b=_", "a=2,b=_", "k8s.pod.name=p,k8s.pod.uid=u,a=1", "k8s.pod.name=p,k8s.pod.uid=u,a=2"} {
+	for i, set := range []string{"a=1,b=2,z=3", "a=1,b=2,z=3", "a=1,c=2", "a=1,b=2,team=x", "a=1,b=2,team=y", "a=1,b=2", "", "a=1", "é=É,b= _ ,c=_", "é=É,b= _ ,c=_", "é=É,b= _ ,d=9", "a=1,b=1", "a=1,b=2", "a=1,b=_", "a=2,b=_", "k8s.pod.name=p,k8s.pod.uid=u,a=1", "k8s.pod.name=p,k8s.pod.uid=u,a=2"} {
 		var pairs []string
 		for kv := range strings.SplitSeq(set, ",") {
 			k, v, _ := strings.Cut(kv, "=")

@@ -414,7 +414,7 @@ func (w *writer) end(st style) {
 		w.dst = w.dst[:len(w.dst)-1]
 	}
 	w.dst = append(w.dst, ']')
-	if host := signal.Lookup(w.desc.Labels, signal.LabelHost); host != "" {
+	if host := w.memo.host; host != "" {
 		w.dst = append(w.dst, `,"resources":[{"type":"host","name":`...)
 		w.dst, _ = appendUpTo(w.dst, host, mostHost+2)
 		w.dst = append(w.dst, `}]`...)

@@ -193,14 +193,17 @@ type tagger struct {
 // memo is what was written for the labels of the set before: sets in succession
 // mostly differ in one label or two, and the others are copied. It goes with one
 // buffer, from which nothing is taken away.
-type memo [24]struct {
-	label, value string
-	from, to     int    // of the text written for them
-	own          uint64 // bit i: own[i] is overruled by it
+type memo struct {
+	host   string // of this set
+	places [24]struct {
+		label, value string
+		from, to     int    // of the text written for them
+		own          uint64 // bit i: own[i] is overruled by it
 
-	// Where all of the text is one tag, so much of it stands before the value,
-	// in which the key has so many characters; 0 otherwise.
-	head, chars int
+		// Where all of the text is one tag, so much of it stands before the value,
+		// in which the key has so many characters; 0 otherwise.
+		head, chars int
+	}
 }
 
 // append appends the tags of a label set, and those of the configuration whose
@@ -212,7 +215,12 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 		n++
 	}
 	var own uint64 // bit i: own[i] is overruled
-	for rest, place := labels, 0; n < mostTags; place++ {
+	m.host = ""
+	for rest, place := labels, 0; ; place++ {
+		if n == mostTags {
+			m.host = signal.Lookup(labels, signal.LabelHost)
+			break
+		}
 		k, v, next, ok := signal.NextLabel(rest)
 		if !ok {
 			break
@@ -221,7 +229,7 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 		if v == "" || k == st.skip[0] || k == st.skip[1] || st.kube && k == "uid" { // an object made anew is the same series
 			continue
 		}
-		last := &m[min(place, len(m)-1)]
+		last := &m.places[min(place, len(m.places)-1)]
 		if last.value == v && last.label == k && !st.kube {
 			if last.from < last.to {
 				dst = append(dst, dst[last.from:last.to]...)
@@ -248,6 +256,9 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 		}
 		key, ok := tagKey(k)
 		if !ok {
+			if k == signal.LabelHost {
+				m.host = v
+			}
 			continue
 		}
 		if st.kube {
@@ -278,8 +289,9 @@ func (g *tagger) append(dst []byte, labels string, st style, m *memo) []byte {
 			n++
 		}
 		if !st.kube && byItself(k) {
+			again := last.label == k // and is likely to be once more
 			last.label, last.value, last.from, last.to, last.own, last.head = k, v, at, len(dst), overruled, 0
-			if len(dst) > at && oneTag(k) {
+			if again && len(dst) > at && oneTag(k) {
 				key := dst[at+len(g.open):]
 				key = key[:bytes.IndexByte(key, ':')]
 				last.head, last.chars = len(g.open)+len(key)+1, utf8.RuneCount(key)
