@@ -347,3 +347,16 @@ func TestWhatWasWrittenBeforeChangesNothing(t *testing.T) {
 		}
 	}
 }
+
+// A series that has more labels than Datadog has tags for keeps its host.
+func TestAHostBehindTooManyTags(t *testing.T) {
+	pairs := []string{signal.LabelHost, "far"}
+	for i := range mostTags + 5 {
+		pairs = append(pairs, fmt.Sprintf("a%03d", i), "1")
+	}
+	b := &signal.Batch{Kind: signal.Metric}
+	b.Add(signal.Sample{Series: signal.Intern(signal.Desc{Name: "m", Type: signal.Gauge, Labels: signal.Labels(pairs...)}), Time: 1, Value: 1})
+	if body, _, _ := Metrics("m", Default(), nil).Encode(nil, b, 0, 1); !bytes.Contains(body, []byte(`"resources":[{"type":"host","name":"far"}]`)) {
+		t.Errorf("%s", body)
+	}
+}
