@@ -91,7 +91,7 @@ func putText(to []byte, d *Desc) {
 }
 
 func newRecord(d *Desc) *record {
-	n := recordSize + uintptr(len(d.Labels)+len(d.Name)+len(d.Unit))
+	n := recordSize + uintptr(max(len(d.Labels)+len(d.Name)+len(d.Unit), 1)) // behind is within it always
 	words := make([]uint64, (n+7)/8)
 	putText(unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), n)[recordSize:], d)
 	r := (*record)(unsafe.Pointer(&words[0]))
