@@ -572,3 +572,29 @@ func TestSamplesInAnyOrderKeepTheirReadings(t *testing.T) {
 		t.Errorf("%d series", n)
 	}
 }
+
+// What a collector calls a series is not kept beside what the hub completes it to.
+func TestOneTextIsKeptOfASeries(t *testing.T) {
+	const n, text = 10_000, 1000 // of one series
+	h := newHub(t, Config{}, signal.Labels(signal.LabelHost, "n1"), nil)
+	heap := func() int {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := heap()
+	b := &signal.Batch{Kind: signal.Metric}
+	for i := range n {
+		b.Add(signal.Sample{Series: signal.Draft(signal.Desc{
+			Name: fmt.Sprint("named.once.", i/10), Type: signal.Gauge, Labels: signal.Labels("i", fmt.Sprint(i), "text", strings.Repeat("x", text)),
+		}), Time: born, Value: 1})
+	}
+	h.Complete(b)
+	if each := (heap() - before) / n; each > text*8/5 {
+		t.Errorf("%d bytes are kept of a series whose text has %d", each, text)
+	}
+	runtime.KeepAlive(h)
+	runtime.KeepAlive(b)
+}

@@ -387,3 +387,24 @@ func FuzzPage(f *testing.F) {
 		}
 	})
 }
+
+// A counter whose own time lies before the page in which it was not yet: it did
+// not begin after its own reading.
+func TestACounterBeginsNoLaterThanItIsRead(t *testing.T) {
+	r := newReader(t, spec{honorTimestamps: true})
+	if _, err := r.read(1000, "text", "x 1\n"); err != nil {
+		t.Fatal(err)
+	}
+	r.p.begin(5000)
+	if _, err := r.p.readText(strings.NewReader("# TYPE a counter\nx 1\na 3 500\n"), false, make([]byte, 64)); err != nil {
+		t.Fatal(err)
+	}
+	r.p.end()
+	for b := range r.p.batches() {
+		for _, s := range b.Samples {
+			if s.Series.Type() == signal.Counter && (s.Time != 500 || s.Start != 500) {
+				t.Errorf("from %d to %d", s.Start, s.Time)
+			}
+		}
+	}
+}
