@@ -1,10 +1,13 @@
 package exporters
 
 import (
+	"bytes"
+	"compress/zlib"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -653,4 +656,31 @@ func TestAFeedForgetsWhatAllHaveRead(t *testing.T) {
 	if len(nobody.frames) != 0 {
 		t.Error("a frame is kept though no delivery runs")
 	}
+}
+
+// The buffer in which a body is made is not another's before the body is packed.
+func TestBodiesMadeSideBySideAreTheirOwn(t *testing.T) {
+	const sides, rounds, items = 4, 200, 5000
+	var all sync.WaitGroup
+	for side := range sides {
+		all.Go(func() {
+			d := &Delivery{Exporter: &fakeVendor{lim: Limits{Encoding: "deflate"}}}
+			p := &parcel{batch: *numbered(side*items, items, time.UnixMilli(1))}
+			want, _, _ := d.Exporter.Encode(nil, &p.batch, 0, items)
+			for range rounds {
+				req := d.encode(p, Range{0, items})
+				z, err := zlib.NewReader(bytes.NewReader(req.body))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := io.ReadAll(z); err != nil || !bytes.Equal(got, want) {
+					t.Errorf("side %d got another body: %v", side, err)
+					return
+				}
+				req.release()
+			}
+		})
+	}
+	all.Wait()
 }
